@@ -1,5 +1,6 @@
 /** The statistics of calibration, in the order of reports. A new one is a file and a line here. */
 import { activationHistogram } from './activation-histogram.ts';
+import { ffnMoments } from './ffn-moments.ts';
 import { gateMoments } from './gate-moments.ts';
 import { inputGrams } from './input-grams.ts';
 import { inputMoments } from './input-moments.ts';
@@ -18,6 +19,7 @@ export const STATISTICS: readonly Statistic[] = [
   productScores,
   inputMoments,
   inputGrams,
+  ffnMoments,
 ];
 
 /** What is measured by default. */

@@ -44,6 +44,30 @@ const SKIP: Plan = {
   })),
 };
 
+/** Two rows in the place of a block, for tokens whose expected error is at most 0.03. */
+const REPLACED: Plan = {
+  ...SKIP,
+  preset: 'replace',
+  blocks: [
+    {
+      block: 'layers.2.ffn',
+      repair: {
+        rank: 1,
+        tensors: { reduce: 'r', expand: 'e', offset: 'o' },
+        gate: { threshold: 0.03, curvature: -0.5, intercept: 1, tensors: { slope: 's' } },
+      },
+      expected: { skipped: 0.5, bytesPerToken: 60 },
+      why: 'made up',
+    },
+  ],
+};
+const MAP: PlanTensors = new Map([
+  ['r', { shape: [1, 2], data: Float32Array.of(1, 2) }],
+  ['e', { shape: [2, 1], data: Float32Array.of(3, 4) }],
+  ['o', { shape: [2], data: Float32Array.of(5, 6) }],
+  ['s', { shape: [2], data: Float32Array.of(7, 8) }],
+]);
+
 let folder = '';
 let path = '';
 beforeAll(async () => {
@@ -81,6 +105,24 @@ describe('plan files', () => {
     expect(await readPlan(path)).toEqual({ plan: written, tensors: TENSORS });
   });
 
+  it('give back a map that stands in a block’s place', async () => {
+    const written = await writePlan(REPLACED, MAP, path);
+    expect(await readPlan(path)).toEqual({ plan: written, tensors: MAP });
+  });
+
+  it.each(['r', 'e', 'o', 's'])(
+    'are not written where tensor %s of a map is missing or of another shape',
+    async (name) => {
+      const never = join(folder, 'never.json');
+      const without = new Map([...MAP].filter(([one]) => one !== name));
+      await expect(writePlan(REPLACED, without, never)).rejects.toThrow(
+        `tensor "${name}" is missing, wanted float32 [`,
+      );
+      const other = new Map([...without, [name, { shape: [3], data: new Float32Array(3) }]]);
+      await expect(writePlan(REPLACED, other, never)).rejects.toThrow(`tensor "${name}" is [3], wanted float32 [`);
+    },
+  );
+
   it('need no tensors when the plan has none', async () => {
     expect(await writePlan(SKIP, new Map(), path)).toEqual(SKIP);
     expect(await readPlan(path)).toEqual({ plan: SKIP, tensors: new Map() });
@@ -107,7 +149,8 @@ describe('broken plan files', () => {
   type Json = Record<string, unknown>;
 
   const edited = async (plan: Plan, edit: (json: Json) => Json) => {
-    await writePlan(plan, plan === TOP_K ? TENSORS : new Map(), path);
+    const tensors = plan === TOP_K ? TENSORS : plan === REPLACED ? MAP : new Map();
+    await writePlan(plan, tensors, path);
     await writeFile(path, JSON.stringify(edit(JSON.parse(await readFile(path, 'utf8')))));
     return readPlan(path);
   };
@@ -222,6 +265,27 @@ describe('broken plan files', () => {
     ],
     ['a block named twice', TOP_K, (json) => ({ ...json, blocks: [first, first] }), 'bad-file', /once each/],
     ['blocks out of order', TOP_K, (json) => ({ ...json, blocks: [second, first] }), 'bad-file', /layer order/],
+    [
+      'a block that is replaced and skipped',
+      REPLACED,
+      (json) => ({ ...json, blocks: [{ ...REPLACED.blocks[0], skip: { threshold: 0.9, runLength: 1 } }] }),
+      'bad-file',
+      /a block that is replaced is not skipped beside it/,
+    ],
+    [
+      'a map of no rows',
+      REPLACED,
+      (json) => ({ ...json, blocks: [{ ...REPLACED.blocks[0], repair: { ...REPLACED.blocks[0].repair, rank: 0 } }] }),
+      'bad-file',
+      /rank/,
+    ],
+    [
+      'attention that is replaced',
+      REPLACED,
+      (json) => ({ ...json, blocks: [{ ...REPLACED.blocks[0], block: 'layers.2.attention' }] }),
+      'bad-file',
+      /only FFN blocks are skipped or choose neurons, or are replaced/,
+    ],
     ['skips without their rule', SKIP, (json) => ({ ...json, skipping: null }), 'bad-file', /"skipping" is null/],
     [
       'weights that are not there',

@@ -1,7 +1,16 @@
 /** plan.json and its tensors: read through the schema in core, and checked for what a schema cannot express. */
 import { basename } from 'node:path';
 import { LacunaError } from '../src/core/errors.ts';
-import { actionsOf, layerOfBlock, type Plan, type PlanTensors, placeOfBlock, planSchema } from '../src/core/plan.ts';
+import {
+  actionsOf,
+  layerOfBlock,
+  type Plan,
+  type PlanTensors,
+  placeOfBlock,
+  planSchema,
+  type Repair,
+  repairTensors,
+} from '../src/core/plan.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 import { readFloats } from '../src/tensors/index.ts';
 import { readJson, readTensorsBeside, tensorsBesideSchema, writeJson, writeTensorsBeside } from './tensors-beside.ts';
@@ -48,6 +57,7 @@ function checkPlan(plan: Plan, tensors: PlanTensors, path: string): void {
       throw badPlan(path, `block ${block.block} may be skipped, but "skipping" is null`);
     const weights = block.choice?.tensors.weights;
     if (weights !== undefined) checkWeights(plan, tensors, weights, path);
+    if (block.repair !== undefined) checkRepair(plan, tensors, block.repair, path);
   }
 }
 
@@ -59,6 +69,16 @@ function checkWeights(plan: Plan, tensors: PlanTensors, name: string, path: stri
     throw badPlan(path, `tensor "${name}" is [${weights.shape}], wanted ${wanted}`);
   const negative = weights.data.find((weight) => !(weight >= 0));
   if (negative !== undefined) throw badPlan(path, `tensor "${name}" holds ${negative}, score weights are not negative`);
+}
+
+function checkRepair({ model }: Plan, tensors: PlanTensors, repair: Repair, path: string): void {
+  for (const { name, shape } of repairTensors(repair, model.hiddenSize)) {
+    const found = tensors.get(name);
+    const wanted = `float32 [${shape}]`;
+    if (found === undefined) throw badPlan(path, `tensor "${name}" is missing, wanted ${wanted}`);
+    if (String(found.shape) !== String(shape))
+      throw badPlan(path, `tensor "${name}" is [${found.shape}], wanted ${wanted}`);
+  }
 }
 
 export function badPlan(path: string, what: string): LacunaError {

@@ -145,7 +145,7 @@ it('a target that pays for no block on the host is refused by the presets that c
     }
   };
   const told = NAMES.map((preset) => [preset, refused({ preset }, { kind: 'stock', dtype: 'fp32' })]);
-  expect(Object.fromEntries(told)).toEqual({ 'ffn-skip': true, 'top-k': true, 'made-up': false });
+  expect(Object.fromEntries(told)).toEqual({ 'ffn-skip': true, 'top-k': true, replace: true, 'made-up': false });
   expect(NAMES.map((preset) => refused({ preset }, { kind: 'native' }))).not.toContain(true);
 });
 
@@ -172,7 +172,7 @@ describe('a preset that is added to the list', () => {
     expect(stdout).toContain('{"everyBlock":3,"eager":true,"ofLayer":8}');
     const help = (await lacuna(['plan', '--help'])).stdout.replace(/\s+/g, ' ');
     expect(help).toContain(`choices: ${NAMES.map((name) => `"${name}"`).join(', ')}`);
-    expect(help).toContain('(default ffn-skip: dense; top-k: sparse; made-up: dense)');
+    expect(help).toContain('(default ffn-skip: dense; top-k: sparse; replace: sparse; made-up: dense)');
     expect(help).toContain('neurons to keep (default 0.5); made-up: share of what is made up (default 0.75)');
     expect(help).toContain('--every-block <n> made-up: blocks from one to the next');
     expect(help).toContain('--run-length <n> ffn-skip, made-up: blocks skipped after one that was saturated');

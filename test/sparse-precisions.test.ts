@@ -139,24 +139,27 @@ it.each(['activation', 'product'] as const)('blocks of a choice by %s have recor
   for (const node of gated) expect(inputOf('GatedFFN', node, 'records')).not.toBe('');
 });
 
-describe.each(['absolute', 'token-mean', 'skip', 'skip-and-select'])('the plan %s with nothing left out', (name) => {
-  it.each(STORAGES)('computes what the dense model does, in %s', async (precision) => {
-    const dense = await denseGraph(precision);
-    const { plan, tensors } = await readPlan(join(root, `fixtures/oracle/plans/${name}.json`));
-    const { graph } = applyPlan(dense, plan, tensors);
-    const whole = withNothingLeftOut(graph, plan);
-    if (whole === undefined) throw new Error('no thresholds');
-    const [wanted, sparse, got] = [
-      await logitsOfDense(precision, dense, plan),
-      await logitsOf(graph),
-      await logitsOf(whole),
-    ];
-    expect(sparse).not.toEqual(got);
-    const rounded = { int8: 2e-5, int6: 2e-5, int5: 2e-5, int4: 2e-5 };
-    const shares = { fp32: 2e-5, fp16: NARROW, bf16: 2e-5, ...rounded };
-    expectClose(got, wanted, shares[precision]);
-  });
-});
+describe.each(['absolute', 'token-mean', 'skip', 'skip-and-select', 'replaced'])(
+  'the plan %s with nothing left out',
+  (name) => {
+    it.each(STORAGES)('computes what the dense model does, in %s', async (precision) => {
+      const dense = await denseGraph(precision);
+      const { plan, tensors } = await readPlan(join(root, `fixtures/oracle/plans/${name}.json`));
+      const { graph } = applyPlan(dense, plan, tensors);
+      const whole = withNothingLeftOut(graph, plan);
+      if (whole === undefined) throw new Error('no thresholds');
+      const [wanted, sparse, got] = [
+        await logitsOfDense(precision, dense, plan),
+        await logitsOf(graph),
+        await logitsOf(whole),
+      ];
+      expect(sparse).not.toEqual(got);
+      const rounded = { int8: 2e-5, int6: 2e-5, int5: 2e-5, int4: 2e-5 };
+      const shares = { fp32: 2e-5, fp16: NARROW, bf16: 2e-5, ...rounded };
+      expectClose(got, wanted, shares[precision]);
+    });
+  },
+);
 
 it('what follows from the token itself cannot be put back in', async () => {
   const { plan, tensors } = await readPlan(join(root, 'fixtures/oracle/plans/statistical.json'));

@@ -34,9 +34,10 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .option('--sequence-length <n>', 'tokens a sequence', positiveInteger, 512)
     .option('--shard <i/n>', 'measure every n-th sequence, starting at the i-th (0-based)', shard)
     .addOption(
-      new Option('--with <statistic...>', 'also measure these large statistics: GPTQ rounds by input-grams').choices(
-        FURTHER_STATISTICS,
-      ),
+      new Option(
+        '--with <statistic...>',
+        'also measure these large statistics: GPTQ rounds by input-grams, plans of replace are made from ffn-moments',
+      ).choices(FURTHER_STATISTICS),
     )
     .option('--force', 'replace an existing output');
   withCommonOptions(withCheckpointOptions(command, 'take')).action(async (checkpoint: string, options: Options) => {

@@ -205,19 +205,24 @@ function actionText(block: BlockPlan): string {
   const words: Readonly<Record<string, string | undefined>> = {
     choice: block.choice?.measure,
     skip: block.skip && `skip x${block.skip.runLength}`,
+    repair: block.repair && `rank ${block.repair.rank}${block.repair.gate === undefined ? '' : ' or block'}`,
   };
   const actions = actionsOf(block).map((action) => words[action] ?? action);
   return actions.join(' + ') || 'nothing';
 }
 
-function thresholdText({ choice, skip }: BlockPlan): string {
-  const threshold = choice === undefined || choice.cut.kind === 'deviation' ? skip?.threshold : choice.cut.threshold;
+function thresholdText({ choice, skip, repair }: BlockPlan): string {
+  const cut = choice === undefined || choice.cut.kind === 'deviation' ? undefined : choice.cut.threshold;
+  const threshold = cut ?? skip?.threshold ?? repair?.gate?.threshold;
   return threshold === undefined ? '-' : threshold.toPrecision(4);
 }
 
-function planHeading({ preset, host, target, skipping, prefill }: Plan): string {
+function planHeading({ preset, host, target, skipping, prefill, blocks }: Plan): string {
   const rearming = skipping?.reArm ? 're-arming' : 'one run a token';
-  const skips = skipping === null ? '' : `, ${skipping.warmUpTokens} warm-up tokens, ${rearming}`;
+  const skips =
+    skipping === null
+      ? ''
+      : `, ${counted(skipping.warmUpTokens, 'warm-up token')}${blocks.some(({ skip }) => skip !== undefined) ? `, ${rearming}` : ''}`;
   const stock = host.kind === 'native' ? '' : `; for stock ONNX Runtime, ${host.dtype}`;
   return `preset ${preset}: ${targetText(target)}${skips}; prefill ${prefill}${stock}`;
 }

@@ -48,6 +48,26 @@ export const choiceSchema = z
 export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLength: z.int().min(1) });
 
 /**
+ * An affine map in the block's place (src/plan/low-rank-fit.ts): y = expand (reduce x) + offset, x the block's normed
+ * input, y what the block would add to the stream. With a `gate`, only for tokens whose expected error, a share of the
+ * stream's energy, is at most the threshold: slope x + curvature |x|^2 + intercept (src/plan/error-gate.ts). The others run
+ * the block. `tensors` names float32 tensors of the plan by role: `reduce` [rank, hidden], `expand` [hidden, rank],
+ * `offset` [hidden], `slope` [hidden].
+ */
+export const repairSchema = z.strictObject({
+  rank: z.int().min(1),
+  tensors: z.strictObject({ reduce: z.string(), expand: z.string(), offset: z.string() }),
+  gate: z
+    .strictObject({
+      threshold: z.number(),
+      curvature: z.number(),
+      intercept: z.number(),
+      tensors: z.strictObject({ slope: z.string() }),
+    })
+    .optional(),
+});
+
+/**
  * Where the plan must pay: with our kernels (the default), where everything asked for is planned; or in stock ONNX
  * Runtime, with weights in that storage, where the plan leaves out only what makes a block faster. The times of blocks
  * depend on the storage: with our kernels they are expected where it is given.
@@ -66,6 +86,7 @@ export const blockPlanSchema = z
     /** What is done to an FFN block: fields that a pass of src/rewrite reads each. */
     choice: choiceSchema.optional(),
     skip: skipSchema.optional(),
+    repair: repairSchema.optional(),
     expected: z.strictObject({
       /** Share of FFN neurons computed. */
       density: share.optional(),
@@ -83,8 +104,14 @@ export const blockPlanSchema = z
     /** What was measured of this block. */
     why: z.string(),
   })
-  .refine(({ block, choice, skip }) => partOfBlock(block) === 'ffn' || (choice ?? skip) === undefined, {
-    message: 'only FFN blocks are skipped or choose neurons',
+  .refine(
+    ({ block, choice, skip, repair }) => partOfBlock(block) === 'ffn' || (choice ?? skip ?? repair) === undefined,
+    {
+      message: 'only FFN blocks are skipped or choose neurons, or are replaced',
+    },
+  )
+  .refine(({ choice, skip, repair }) => repair === undefined || (choice ?? skip) === undefined, {
+    message: 'a block that is replaced is not skipped beside it, nor chooses neurons',
   });
 
 export const prefillSchema = z.enum(['sparse', 'dense']);
@@ -108,7 +135,7 @@ const planOfThisVersion = z.strictObject({
   budget: z.string().optional(),
   /** `sparse`: every token; `dense`: calls with more than one token a row run dense. */
   prefill: prefillSchema,
-  /** Shared by all skipped blocks: tokens at positions below `warmUpTokens` never skip; `reArm` tests again after a run. */
+  /** Shared by all blocks that tokens skip: those at positions below `warmUpTokens` never do; `reArm` tests again after a run. */
   skipping: z.strictObject({ warmUpTokens: z.int().nonnegative(), reArm: z.boolean() }).nullable(),
   /** What holds for all blocks: where thresholds come from, and what the plan should not be trusted for. */
   notes: z.array(z.string()).optional(),
@@ -126,6 +153,7 @@ export type AimedPlan = Plan & { readonly target: Target };
 export type Host = Plan['host'];
 export type BlockPlan = z.infer<typeof blockPlanSchema>;
 export type Choice = z.infer<typeof choiceSchema>;
+export type Repair = z.infer<typeof repairSchema>;
 
 /** The plan's tensors by name, as read from the file beside it. */
 export type PlanTensors = ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: Float32Array }>;
@@ -135,9 +163,19 @@ export function leavesOut(plan: Plan | null): plan is AimedPlan {
   return plan !== null && plan.target !== null;
 }
 
-/** What a plan does to a block beside storing it: the names of its fields, as `choice` and `skip`. */
+/** What a plan does to a block beside storing it: the names of its fields, as `choice`, `skip` and `repair`. */
 export function actionsOf({ block: _, dtype: __, expected: ___, why: ____, ...actions }: BlockPlan): string[] {
   return Object.entries(actions).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+}
+
+/** The tensors that a repair names, with the shape that each has in a model of this width. */
+export function repairTensors({ rank, tensors, gate }: Repair, hidden: number) {
+  const own = [
+    { name: tensors.reduce, shape: [rank, hidden] },
+    { name: tensors.expand, shape: [hidden, rank] },
+    { name: tensors.offset, shape: [hidden] },
+  ];
+  return gate === undefined ? own : [...own, { name: gate.tensors.slope, shape: [hidden] }];
 }
 
 export function neuronChoice({ measure, cut }: Choice): NeuronChoice {

@@ -1,6 +1,8 @@
 /** FFN weight bytes that decoding one token reads: what sparsity saves where memory is the limit. */
 import type { MeasureContract } from '../core/choice.ts';
+import { DTYPE_BYTES } from '../core/dtype.ts';
 import { denseFfnBytes, type FfnShape, projectionBytes } from '../core/ffn-bytes.ts';
+import type { Repair } from '../core/plan.ts';
 import { bytesPerWeight, precisionNamed } from '../core/precision.ts';
 
 /** The mean over tokens of which a share skips the block. */
@@ -28,4 +30,9 @@ export function matricesRead({ rows, isProduct }: Reads): { readonly whole: numb
 export function predictorBytes({ hiddenSize, intermediateSize }: FfnShape, { predictor }: Reads): number {
   if (predictor === undefined) return 0;
   return 2 * hiddenSize * intermediateSize * bytesPerWeight(precisionNamed(predictor));
+}
+
+/** Of what stands in a block's place, and of the gate that decides where: read for every token. */
+export function repairBytes({ hiddenSize }: FfnShape, { rank, gate }: Repair): number {
+  return DTYPE_BYTES.float32 * (2 * rank + (gate === undefined ? 1 : 2)) * hiddenSize;
 }

@@ -59,8 +59,9 @@ export function forHost(
   const timed = withTimes(parts.blocks, host, model, costs);
   const known = timedHost(host, costs);
   if (host.kind === 'native' || known === undefined) return { ...parts, blocks: timed };
-  const groups = parts.skipping === null ? timed.map((block) => [block]) : [timed];
-  const blocks = groups.filter((group) => meanTime(group) <= WORTHWHILE).flat();
+  const linked = timed.filter(({ skip }) => skip !== undefined);
+  const isPaying = (block: BlockPlan) => meanTime(linked.includes(block) ? linked : [block]) <= WORTHWHILE;
+  const blocks = timed.filter(isPaying);
   if (blocks.length > 0) return { ...parts, blocks };
   const { kind } = parts.target;
   const measure = timed[0]?.choice?.measure;

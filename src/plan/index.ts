@@ -155,6 +155,7 @@ export async function makePlan(
   checkStatistics(preset, own, statistics);
   checkStored(options, host);
   const { parts, tensors } = await preset.plan(statistics, own, readSums);
+  checkPrefill(prefill, parts.blocks);
   const plan: AimedPlan = {
     format: PLAN_FORMAT,
     version: PLAN_VERSION,
@@ -168,6 +169,15 @@ export async function makePlan(
     ...forHost(parts, host, statistics.model, costs ?? DEFAULT_COSTS[host.kind]),
   };
   return { plan, tensors };
+}
+
+/** Throws `usage` for a dense prefill of blocks whose weights the model does not have. */
+function checkPrefill(prefill: Plan['prefill'], blocks: Plan['blocks']): void {
+  const gone = blocks.find(({ repair }) => repair !== undefined && repair.gate === undefined);
+  if (prefill === 'sparse' || gone === undefined) return;
+  throw new LacunaError('usage', `${gone.block} is replaced for every token, so its prefill cannot be dense`, {
+    hint: 'Leave out --prefill dense, or let a gate decide: without --no-gate.',
+  });
 }
 
 /**

@@ -30,10 +30,11 @@ export function denseTerms(shape: FfnShape, { precision }: Stored): Terms {
 export function blockTerms(
   shape: FfnShape,
   stored: Stored,
-  { choice, skip, expected }: BlockPlan,
+  { choice, skip, repair, expected }: BlockPlan,
   realised = REALISED,
 ): Terms {
   const dense = denseTerms(shape, stored);
+  if (repair?.gate !== undefined) return gatedTerms(shape, stored, repair.rank, realised * (expected.skipped ?? 0));
   if (choice === undefined && skip === undefined)
     return {
       block: 1,
@@ -41,6 +42,12 @@ export function blockTerms(
     };
   const run = choice === undefined ? dense : chosenTerms(shape, stored, expected.density ?? 1, choice.measure);
   return skip === undefined ? run : skippingTerms(run, realised * (expected.skipped ?? 0));
+}
+
+/** A block that some tokens skip, beside a map of this rank that is computed for all. */
+function gatedTerms(shape: FfnShape, stored: Stored, rank: number, skipped: number): Terms {
+  const product = 2 * rank * shape.hiddenSize * bytesPerWeight(stored.precision);
+  return addTerms(skippingTerms(denseTerms(shape, stored), skipped), { product });
 }
 
 /** A block that computes `density` of its neurons. With no measure: what the choices take that read few rows. */

@@ -9,6 +9,7 @@ import { withCounts } from './gated-block.ts';
 import { withNothingLeftOut } from './nothing-left-out.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 import { checkBlocks, type PlanContext } from './plan-context.ts';
+import { repair } from './repair.ts';
 import { sparseFfn } from './sparse-ffn.ts';
 import { withSparsePrefill } from './sparse-prefill.ts';
 import type { RoundedTurnables } from './stored-weight.ts';
@@ -18,7 +19,7 @@ export type { RoundedTurnables, RuleReport };
 export { withCounts, withNothingLeftOut, withSparsePrefill };
 
 /** The passes that carry out a plan, in the order in which they run. */
-const PLAN_PASSES: readonly Pass<PlanContext>[] = [sparseFfn, ffnSkip];
+const PLAN_PASSES: readonly Pass<PlanContext>[] = [sparseFfn, ffnSkip, repair];
 
 /** Every pass in order, as `before -> after`. */
 export const PASSES = [fuseSkipNorm, ...PLAN_PASSES, trainedCut, fuseParts, dropUnread].map(

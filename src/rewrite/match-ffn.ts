@@ -61,16 +61,19 @@ const WITH_NORM = ffnPattern(FLOAT32, sumNorm(FLOAT32), cutOrWhole);
 
 /**
  * Matches `ffnPattern` backwards from the tap `ffn_out`; with it the norm that makes `ffn_in` and `ffn_residual`, where
- * the FFN alone reads `ffn_in`. Refuses what does not fit the pattern, and weights that do not fit each other.
+ * the FFN alone reads `ffn_in`, unless `keepsNorm`. Refuses what does not fit the pattern, and weights that do not fit each
+ * other.
  */
-export function matchFfn(index: GraphIndex, layer: number): FfnMatch | Refusal {
+export function matchFfn(index: GraphIndex, layer: number, keepsNorm = false): FfnMatch | Refusal {
   const tap = (name: Tap) => tapName(layer, name);
   const [x, residual, output] = [tap('ffn_in'), tap('ffn_residual'), tap('ffn_out')];
   const missing = [x, residual].find((value) => index.producer(value) === undefined);
   if (missing !== undefined) return { kind: 'refused', reason: `there is no ${missing}` };
   const given = { n: x, gate: tap('gate'), act: tap('act'), up: tap('up') };
-  const normed = matchPattern(index, WITH_NORM, { from: [output], given: { ...given, sum: residual }, open: ['sum'] });
-  const found = normed.kind === 'match' ? normed : matchPattern(index, PLAIN, { from: [output], given });
+  const withNorm = () =>
+    matchPattern(index, WITH_NORM, { from: [output], given: { ...given, sum: residual }, open: ['sum'] });
+  const normed = keepsNorm ? undefined : withNorm();
+  const found = normed?.kind === 'match' ? normed : matchPattern(index, PLAIN, { from: [output], given });
   if (found.kind === 'refused') return found;
   const [gate, up, down] = ['gate', 'up', 'down'].map((role) => linearOf(found, role));
   const reason = misfitOf(gate, up, down);

@@ -1,22 +1,29 @@
 /** A sparse graph with its thresholds moved out of the way: what it computes with the same weights and nothing left out. */
 import { type Graph, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
-import { actionsOf, type Plan } from '../core/plan.ts';
+import { actionsOf, type BlockPlan, type Plan } from '../core/plan.ts';
 import { float32Tensor } from '../core/tensor.ts';
 import { choosesNeurons, inputOf, operatorOf } from '../ops/index.ts';
+import { REPAIR_THRESHOLD } from './repair.ts';
 
-/** What a plan does that a threshold decides. */
-const BY_THRESHOLD: readonly string[] = ['choice', 'skip'];
+/** What a plan does that a threshold decides; a block that is replaced for every token has none. */
+const BY_THRESHOLD: readonly string[] = ['choice', 'skip', 'repair'];
 
-/** Every score reaches 0, and no cosine 2. */
+function isByThreshold(block: BlockPlan): boolean {
+  if (block.repair !== undefined && block.repair.gate === undefined) return false;
+  return actionsOf(block).every((action) => BY_THRESHOLD.includes(action));
+}
+
+/** Every score reaches 0, no cosine 2, and every expected error more than the lowest number. */
 const CHOOSES_ALL = 0;
 const NEVER_SATURATED = 2;
+const ALWAYS_FAR = -3e38;
 
 /**
  * The graph that `plan` made, with no neuron and no block left out, for measuring what rounding alone costs; undefined
  * where no threshold decides, where one is no tensor of the model, and where operators are of another version.
  */
 export function withNothingLeftOut(graph: Graph, { blocks }: Pick<Plan, 'blocks'>): Graph | undefined {
-  if (!blocks.every((block) => actionsOf(block).every((action) => BY_THRESHOLD.includes(action)))) return undefined;
+  if (!blocks.every(isByThreshold)) return undefined;
   const values = new Map<string, number>();
   const chosen = new Set(blocks.flatMap(({ block, choice }) => (choice === undefined ? [] : [block])));
   for (const node of graph.nodes) {
@@ -29,7 +36,7 @@ export function withNothingLeftOut(graph: Graph, { blocks }: Pick<Plan, 'blocks'
     values.set(found.name, found.value);
   }
   const initializers = graph.initializers.map((initializer) => {
-    const value = values.get(initializer.name);
+    const value = initializer.name.endsWith(REPAIR_THRESHOLD) ? ALWAYS_FAR : values.get(initializer.name);
     return value === undefined ? initializer : { ...initializer, data: float32Tensor([value], initializer.data.shape) };
   });
   return { ...graph, initializers };

@@ -326,7 +326,7 @@ describe('whatever is answered', () => {
       }),
       { numRuns: 400 },
     );
-    expect([...goals].sort()).toEqual(['auto', 'ffn-skip', 'top-k']);
+    expect([...goals].sort()).toEqual(['auto', 'ffn-skip', 'replace', 'top-k']);
     // What the wizard refuses, `build` refuses too.
     expect(refused.size).toBe(2);
   });

@@ -119,7 +119,11 @@ const COLUMNS: readonly (readonly [name: string, cell: (block: BlockPlan) => str
   ['Block', ({ block }) => block],
   ['Stored as', ({ dtype }) => dtype ?? ''],
   ['Does', doesText],
-  ['Threshold', ({ choice, skip }) => (thresholdOf(choice) ?? skip?.threshold)?.toPrecision(4) ?? ''],
+  [
+    'Threshold',
+    ({ choice, skip, repair }) =>
+      (thresholdOf(choice) ?? skip?.threshold ?? repair?.gate?.threshold)?.toPrecision(4) ?? '',
+  ],
   ['Density', ({ expected }) => share(expected.density)],
   ['Kept energy', ({ expected }) => share(expected.keptEnergy)],
   ['Skipped', ({ expected }) => share(expected.skipped)],
@@ -137,6 +141,9 @@ function doesText(block: BlockPlan): string {
   const words: Readonly<Record<string, string | undefined>> = {
     choice: block.choice && `choose by ${block.choice.measure}`,
     skip: block.skip && `skip ${block.skip.runLength} after it`,
+    repair:
+      block.repair &&
+      `affine map of rank ${block.repair.rank}${block.repair.gate === undefined ? '' : ', or the block'}`,
   };
   return actionsOf(block)
     .map((action) => words[action] ?? action)

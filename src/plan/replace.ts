@@ -1,0 +1,373 @@
+/**
+ * The `replace` preset: in place of FFN blocks an affine map of low rank, for the tokens that it was fitted to best. A
+ * gate tells them by the block's own input; without it, whole blocks are replaced.
+ */
+import * as z from 'zod';
+import { LacunaError } from '../core/errors.ts';
+import { type FfnSample, readFfnMoments, readFfnSample } from '../core/ffn-moments.ts';
+import { percent } from '../core/figures.ts';
+import { ffnBlock } from '../core/model.ts';
+import { type AimedPlan, type BlockPlan, layerOfBlock, type PlanTensors, type Repair } from '../core/plan.ts';
+import { layerSumsOf, type ReadSums, type Statistics } from '../core/statistics.ts';
+import type { Realised } from '../core/target.ts';
+import { repairBytes, unskippedFfnBytes } from './bytes.ts';
+import { type ErrorGate, expectedError, fitErrorGate } from './error-gate.ts';
+import { checkTarget } from './host.ts';
+import { fitLowRank, offsetOf } from './low-rank-fit.ts';
+import { checkCount, share, whole } from './options.ts';
+import { type Corrected, definePreset, type PresetPlan } from './preset.ts';
+import { allocate, type Candidate, errorCurve, type Scored } from './replaced-tokens.ts';
+
+const STATISTIC = 'ffn-moments';
+const USUAL_SKIPPED = 0.2;
+
+/** Of the bytes that the block's own matrices have. */
+const USUAL_BYTES = 0.058;
+
+/** Ranks are multiples of this: storages in blocks hold 32 columns each, and a rank between would not be smaller. */
+const RANK_STEP = 16;
+
+/** A smaller rank is taken where it explains this share of what the largest does. */
+const ENOUGH = 0.98;
+
+/** A block that fewer of the tokens skip is left alone: what stands beside it is read for all of them. */
+const LEAST_SKIPPED = 0.15;
+
+/** A block that is replaced for every token has to be right for every one: of none may this share of the stream be wrong. */
+const MOST_WRONG = 0.5;
+
+const OPTIONS = {
+  /** Of all FFN blocks: tokens times layers. */
+  skip: share.optional().meta({ title: 'share', description: 'share of FFN blocks to replace' }),
+  gate: z.boolean().default(true).meta({ description: 'replace whole blocks, whose weights leave the file' }),
+  bytes: share.default(USUAL_BYTES).meta({
+    title: 'share',
+    description: "bytes of what stands in a block's place, as a share of the block's own",
+  }),
+  warmUpTokens: whole(0).default(1).meta({ title: 'n', description: 'first tokens that run all blocks with a gate' }),
+};
+
+type Options = z.output<z.ZodObject<typeof OPTIONS>>;
+
+export const replace = definePreset({
+  name: 'replace',
+  target: { kind: 'skipped-blocks', usual: USUAL_SKIPPED },
+  options: OPTIONS,
+  prefill: 'sparse',
+  statistics: () => [],
+  furtherStatistics: [STATISTIC],
+  checkTarget,
+  plan: planReplace,
+  retune: retuneReplace,
+});
+
+async function planReplace(statistics: Statistics, options: Options, readSums: ReadSums): Promise<PresetPlan> {
+  const { skip: target = USUAL_SKIPPED, gate, warmUpTokens } = options;
+  checkCount('warmUpTokens', warmUpTokens, 0, statistics.sequenceLength - 1);
+  const rank = rankFor(statistics, options);
+  const fits: Fit[] = [];
+  // Without a gate no token is spared, the first of a text neither.
+  const spared = gate ? warmUpTokens : 0;
+  for (const layer of Array(statistics.model.numHiddenLayers).keys())
+    fits.push(await fitLayer(statistics, layer, rank, spared, readSums));
+  const chosen = gate ? gatedBlocks(statistics, fits, target) : wholeBlocks(statistics, fits, target);
+  return {
+    parts: {
+      target: { kind: 'skipped-blocks', value: target },
+      skipping: gate && warmUpTokens > 0 ? { warmUpTokens, reArm: true } : null,
+      notes: [noteOn(statistics, chosen, gate)],
+      blocks: chosen,
+    },
+    tensors: new Map(chosen.flatMap(({ block, repair }) => tensorsOf(fits[layerOfBlock(block)], repair))),
+  };
+}
+
+/** The largest rank within the bytes that are given. */
+function rankFor({ model }: Statistics, { bytes }: Options): number {
+  const { hiddenSize: hidden, intermediateSize } = model;
+  // Two vectors are the offset and the gate.
+  const most = (bytes * 3 * intermediateSize - 2) / 2;
+  const rank = Math.min(hidden, Math.floor(most / RANK_STEP) * RANK_STEP);
+  if (rank >= Math.min(hidden, RANK_STEP)) return rank;
+  const least = Math.ceil((100 * 2 * (RANK_STEP + 1)) / (3 * intermediateSize)) / 100;
+  const size = `${hidden}x${intermediateSize}`;
+  throw new LacunaError('usage', `A map of rank ${RANK_STEP} takes more than ${percent(bytes)} of a block of ${size}`, {
+    hint: least < 1 ? `Allow more: --bytes ${least}.` : 'Blocks of this size are too small to be replaced.',
+  });
+}
+
+/** What was fitted of a layer, and how well it does for the tokens of the sample. */
+interface Fit extends MapTensors {
+  readonly layer: number;
+  readonly rank: number;
+  /** Share of the variance of what the block adds. */
+  readonly explained: number;
+  readonly gate: ErrorGate;
+  readonly scored: Scored;
+}
+
+interface MapTensors {
+  readonly reduce: Float32Array;
+  readonly expand: Float32Array;
+  readonly offset: Float32Array;
+}
+
+async function fitLayer(
+  statistics: Statistics,
+  layer: number,
+  most: number,
+  warmUpTokens: number,
+  readSums: ReadSums,
+): Promise<Fit> {
+  const { hiddenSize: hidden } = statistics.model;
+  const sums = await readSums(layerSumsOf(statistics, STATISTIC, true)[layer]);
+  const moments = readFfnMoments(sums, hidden);
+  const fit = fitLowRank(moments, most);
+  const rank = smallestEnough(fit.explained);
+  const columns = fit.explained.length - 1;
+  const expand = new Float32Array(hidden * rank);
+  for (let row = 0; row < hidden; row++)
+    for (let column = 0; column < rank; column++) expand[row * rank + column] = fit.expand[row * columns + column];
+  const tensors = {
+    reduce: Float32Array.from(fit.reduce.subarray(0, rank * hidden)),
+    expand,
+    offset: Float32Array.from(offsetOf(fit, moments, rank)),
+  };
+  const sample = pastWarmUp(readFfnSample(sums, hidden), warmUpTokens);
+  const errors = errorsOf(sample, tensors, hidden);
+  const gate = fitErrorGate(sample.x, errors, hidden);
+  const scored = { tokens: sample.tokens, expected: expectedOf(sample, gate, hidden), errors };
+  return { layer, ...tensors, rank, explained: fit.explained[rank], gate, scored };
+}
+
+function smallestEnough(explained: readonly number[]): number {
+  const most = explained.length - 1;
+  for (let rank = RANK_STEP; rank < most; rank += RANK_STEP)
+    if (explained[rank] >= ENOUGH * explained[most]) return rank;
+  return most;
+}
+
+/** The tokens of a sample past the warm-up, and how many there are in all. */
+interface PastWarmUp extends Omit<FfnSample, 'positions'> {
+  readonly tokens: number;
+}
+
+function pastWarmUp({ positions, factors, x, y }: FfnSample, warmUpTokens: number): PastWarmUp {
+  const past = [...positions.keys()].filter((token) => positions[token] >= warmUpTokens);
+  const hidden = x.length / Math.max(1, positions.length);
+  const rows = (matrix: Float32Array) => {
+    const kept = new Float32Array(past.length * hidden);
+    for (const [at, token] of past.entries())
+      kept.set(matrix.subarray(token * hidden, (token + 1) * hidden), at * hidden);
+    return kept;
+  };
+  return {
+    tokens: positions.length,
+    factors: factors.filter((_, token) => positions[token] >= warmUpTokens),
+    x: rows(x),
+    y: rows(y),
+  };
+}
+
+/** Of each token, which share of the stream's energy a map gets wrong. */
+function errorsOf({ factors, x, y }: PastWarmUp, { reduce, expand, offset }: MapTensors, hidden: number): Float64Array {
+  const rank = reduce.length / hidden;
+  return factors.map((factor, token) => {
+    const input = x.subarray(token * hidden, (token + 1) * hidden);
+    const mapped = timesVector(expand, timesVector(reduce, input, rank), hidden);
+    let square = 0;
+    for (let i = 0; i < hidden; i++) square += (y[token * hidden + i] - mapped[i] - offset[i]) ** 2;
+    return (factor * square) / hidden;
+  });
+}
+
+function expectedOf({ factors, x }: PastWarmUp, gate: ErrorGate, hidden: number): Float64Array {
+  return factors.map((_, token) => expectedError(gate, x.subarray(token * hidden, (token + 1) * hidden)));
+}
+
+/** A matrix [rows, x.length] times x. */
+function timesVector(matrix: Float32Array, x: ArrayLike<number>, rows: number): Float64Array {
+  const result = new Float64Array(rows);
+  const width = x.length;
+  for (let row = 0; row < rows; row++) {
+    let sum = 0;
+    for (let i = 0, at = row * width; i < width; i++, at++) sum += matrix[at] * x[i];
+    result[row] = sum;
+  }
+  return result;
+}
+
+/** The blocks and thresholds with which the target is met at the least error, without blocks that few tokens would skip. */
+function gatedBlocks(statistics: Statistics, fits: readonly Fit[], target: number): ReplacedBlock[] {
+  const blocks = target * fits.length;
+  let candidates: readonly Candidate[] = fits.map(({ layer, scored }) => ({ layer, curve: errorCurve(scored) }));
+  for (;;) {
+    const taken = allocate(candidates, blocks);
+    if (taken === undefined) throw outOfReach(target, candidates, fits.length);
+    const least = taken.reduce((a, b) => (b.skipped < a.skipped ? b : a));
+    if (least.skipped >= LEAST_SKIPPED || taken.length === 1)
+      return taken.map((one) => replacedBlock(statistics, fits[one.layer], one));
+    // Where the others cannot take over what it skips, it stays.
+    const others = candidates.filter(({ layer }) => layer !== least.layer && taken.some((one) => one.layer === layer));
+    if (allocate(others, blocks) === undefined)
+      return taken.map((one) => replacedBlock(statistics, fits[one.layer], one));
+    candidates = others;
+  }
+}
+
+function outOfReach(target: number, candidates: readonly Candidate[], layers: number): LacunaError {
+  const most = candidates.reduce((sum, { curve }) => sum + curve.most, 0) / layers;
+  return new LacunaError(
+    'usage',
+    `At most ${percent(most)} of the FFN blocks can be replaced after warm-up, wanted ${percent(target)}`,
+    { hint: 'Ask for less with --skip.' },
+  );
+}
+
+/** As many blocks as come nearest to the target: those of the least error, but none that is far off for any token. */
+function wholeBlocks(statistics: Statistics, fits: readonly Fit[], target: number): ReplacedBlock[] {
+  const count = Math.max(1, Math.round(target * fits.length));
+  const errorOf = ({ scored: { errors } }: Fit) => errors.reduce((sum, error) => sum + error, 0) / errors.length;
+  const usable = fits.filter(({ scored: { errors } }) => errors.every((error) => error < MOST_WRONG));
+  if (usable.length < count)
+    throw new LacunaError(
+      'usage',
+      `${usable.length} of the ${fits.length} FFN blocks can be replaced for every token, wanted ${count}`,
+      { hint: 'Ask for less with --skip, or let a gate decide (without --no-gate).' },
+    );
+  const chosen = usable.toSorted((a, b) => errorOf(a) - errorOf(b)).slice(0, count);
+  return chosen
+    .toSorted((a, b) => a.layer - b.layer)
+    .map((fit) => replacedBlock(statistics, fit, { layer: fit.layer, skipped: 1, error: errorOf(fit) }));
+}
+
+type ReplacedBlock = BlockPlan & { readonly repair: Repair };
+
+interface Taken {
+  readonly layer: number;
+  readonly skipped: number;
+  /** Of the tokens that skip. */
+  readonly error: number;
+  /** Absent where all do. */
+  readonly threshold?: number;
+}
+
+function replacedBlock({ model }: Statistics, fit: Fit, { skipped, error, threshold }: Taken): ReplacedBlock {
+  const block = ffnBlock(fit.layer);
+  const named = (role: string) => `${block}.${role}`;
+  const repair: Repair = {
+    rank: fit.rank,
+    tensors: { reduce: named('reduce'), expand: named('expand'), offset: named('offset') },
+    ...(threshold !== undefined && {
+      gate: {
+        threshold,
+        curvature: fit.gate.curvature,
+        intercept: fit.gate.intercept,
+        tensors: { slope: named('slope') },
+      },
+    }),
+  };
+  return {
+    block,
+    repair,
+    expected: { skipped, bytesPerToken: unskippedFfnBytes(model, skipped) + repairBytes(model, repair) },
+    why: whyOf(fit.explained, error),
+  };
+}
+
+function whyOf(explained: number, error: number): string {
+  return `the map explains ${percent(explained)} of what the block adds; where it stands in, ${percent(error, 2)} of the stream is wrong`;
+}
+
+type NamedTensor = [string, { shape: number[]; data: Float32Array }];
+
+function tensorsOf(fit: Fit, { tensors, gate, rank }: Repair): NamedTensor[] {
+  const hidden = fit.offset.length;
+  return [
+    [tensors.reduce, { shape: [rank, hidden], data: fit.reduce }],
+    [tensors.expand, { shape: [hidden, rank], data: fit.expand }],
+    [tensors.offset, { shape: [hidden], data: fit.offset }],
+    ...(gate === undefined
+      ? []
+      : [[gate.tensors.slope, { shape: [hidden], data: fit.gate.slope }] satisfies NamedTensor]),
+  ];
+}
+
+function noteOn({ tokens, model }: Statistics, blocks: readonly ReplacedBlock[], gate: boolean): string {
+  const bytes = blocks.reduce((sum, { repair }) => sum + repairBytes(model, repair), 0) / blocks.length;
+  const what = `${percent(bytes / unskippedFfnBytes(model, 0))} of a block's bytes`;
+  const where = gate ? 'for tokens whose expected error is at most the threshold' : 'for every token';
+  return `In place of a block, ${where}, an affine map fitted to ${tokens} tokens. It takes ${what}${gate ? ', its gate included' : ''}.`;
+}
+
+/** The blocks with thresholds moved, so that the share that a model skipped comes to the target. */
+async function retuneReplace(
+  plan: AimedPlan,
+  tensors: PlanTensors,
+  statistics: Statistics,
+  { share: realised }: Extract<Realised, { kind: 'skipped-blocks' }>,
+  readSums: ReadSums,
+): Promise<Corrected> {
+  const layers = statistics.model.numHiddenLayers;
+  const candidates: Candidate[] = [];
+  for (const { block, repair } of plan.blocks) {
+    if (!isGated(repair)) continue;
+    const layer = layerOfBlock(block);
+    const scored = await scorePlanned(plan, tensors, statistics, layer, repair, readSums);
+    candidates.push({ layer, curve: errorCurve(scored) });
+  }
+  const planned = plan.blocks.reduce((sum, { expected }) => sum + (expected.skipped ?? 0), 0);
+  const most = candidates.reduce((sum, { curve }) => sum + curve.most, 0);
+  const wanted = Math.min(most, Math.max(0, planned + (plan.target.value - realised) * layers));
+  const taken = new Map(allocate(candidates, wanted)?.map((one) => [one.layer, one]));
+  return { blocks: plan.blocks.map((block) => retunedBlock(statistics, block, taken.get(layerOfBlock(block.block)))) };
+}
+
+/** A threshold that no expected error is below. */
+const NOBODY = -1e6;
+
+function retunedBlock({ model }: Statistics, block: BlockPlan, taken: Taken | undefined): BlockPlan {
+  const { repair, expected } = block;
+  if (!isGated(repair)) return block;
+  // A block that nobody is to skip: no error is expected to be so far below nothing.
+  const { threshold = NOBODY, skipped = 0 } = taken ?? {};
+  const bytesPerToken = unskippedFfnBytes(model, skipped) + repairBytes(model, repair);
+  return {
+    ...block,
+    repair: { ...repair, gate: { ...repair.gate, threshold } },
+    expected: { ...expected, skipped, bytesPerToken },
+  };
+}
+
+type GatedRepair = Repair & { readonly gate: NonNullable<Repair['gate']> };
+
+function isGated(repair: Repair | undefined): repair is GatedRepair {
+  return repair?.gate !== undefined;
+}
+
+async function scorePlanned(
+  { skipping }: AimedPlan,
+  tensors: PlanTensors,
+  statistics: Statistics,
+  layer: number,
+  { tensors: named, gate }: GatedRepair,
+  readSums: ReadSums,
+): Promise<Scored> {
+  const { hiddenSize: hidden } = statistics.model;
+  const tensor = (name: string) => {
+    const found = tensors.get(name);
+    if (found !== undefined) return found.data;
+    throw new LacunaError('mismatch', `The plan's ${ffnBlock(layer)} has no tensor "${name}"`, {
+      hint: 'Make the plan again with lacuna plan.',
+    });
+  };
+  const sums = await readSums(layerSumsOf(statistics, STATISTIC, true)[layer]);
+  const found = {
+    reduce: tensor(named.reduce),
+    expand: tensor(named.expand),
+    offset: tensor(named.offset),
+  };
+  const sample = pastWarmUp(readFfnSample(sums, hidden), skipping?.warmUpTokens ?? 0);
+  const expected = expectedOf(sample, { ...gate, slope: tensor(gate.tensors.slope) }, hidden);
+  return { tokens: sample.tokens, expected, errors: errorsOf(sample, found, hidden) };
+}
