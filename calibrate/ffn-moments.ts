@@ -23,6 +23,7 @@ export const ffnMoments: Statistic = {
   taps: ['ffn_in', 'ffn_residual', 'ffn_out'],
   byLayer: true,
   onRequest: true,
+  usesRuntime: true,
 
   empty: ({ spec, sequences }) => {
     const sampled = sequences.reduce((sum, { index, tokens }) => sum + sampledPositions(index, tokens).length, 0);
