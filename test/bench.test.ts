@@ -162,6 +162,73 @@ const SCRIPTS: readonly Script[] = [
     ],
   },
   {
+    script: 'repair.js',
+    args: [
+      ...['--skips', '0.2', '--bytes', '0.058', '--gates', 'gate,no-gate', '--tokens', '1100', '--fit-tokens', '4096'],
+      ...['--threads', '1', '--python', dying, ...toy],
+    ],
+    needs: ['dist'],
+    tables: [
+      {
+        columns: {
+          'asked for': SHARE,
+          gate: /^(yes|no)$/,
+          blocks: NUMBER,
+          'map and gate': SHARE,
+          skipped: SHARE,
+          'bytes read': SHARE,
+          ratio: /^\d\.\d{4} ± \d\.\d{4}$/,
+          KL: NUMBER,
+          PyTorch: /^$/,
+        },
+        rows: 2,
+      },
+    ],
+    says: [/Transformers’ figures are left out: .* ended with SIGILL/],
+  },
+  {
+    script: 'instruction-sets.js',
+    args: ['--passes', '1', '--threads', '1', ...toy],
+    needs: ['dist', 'native'],
+    tables: [
+      {
+        columns: {
+          instructions: /^[A-Z0-9_]+$/,
+          ...Object.fromEntries(
+            ['int4', 'int5', 'int6', 'int8'].map((dtype) => [`${dtype}, tok/s (to stock)`, /^\d+ \(\d+\.\d\d\)$/]),
+          ),
+        },
+      },
+    ],
+  },
+  {
+    script: 'caches.js',
+    args: [
+      ...['--models', tinyLlama, '--cached', '200', '--window', '128', '--tokens', '500', '--repeats', '1'],
+      ...['--threads', '1', '--work', work, '--built', nativeBuild],
+    ],
+    needs: ['dist', 'native', 'nativeBench'],
+    tables: [
+      {
+        columns: {
+          model: NAME,
+          cache: /^(fp32|fp16|int8)$/,
+          'tok/s at 200': NUMBER,
+          'to fp32': /^1$|^\d+\.\d\d \(/,
+          'at 128': /^1$|^\d+\.\d\d \(/,
+          'perplexity ratio (at most)': /^1$|^\d\.\d{5} \(\d\.\d{5}\)$/,
+        },
+        rows: 3,
+      },
+    ],
+  },
+  {
+    script: 'trained-cut.ts',
+    args: ['--python', python, '--layers', '1', '--rounds', '1', '--threads', '1'],
+    needs: ['native', 'python'],
+    tables: [{ columns: { block: NAME, by: /^(body|kernel)$/, ...blockColumns }, rows: 5 }],
+  },
+  {
     script: 'scores.js',
     args: [
       ...['--measures', 'product,predicted', '--targets', '0.5', '--tokens', '1100', '--fit-tokens', '2048'],

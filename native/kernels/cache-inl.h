@@ -6,6 +6,7 @@
 #define LACUNA_KERNELS_CACHE_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -33,7 +34,10 @@ class NarrowCache {
     if (format_ == CacheFormat::kFp16) {
       StoreHalves(from, reinterpret_cast<hwy::float16_t*>(run) + at * head_size_);
     } else {
-      ScalesOf(run)[at] = StoreCodes(from, reinterpret_cast<int8_t*>(run) + at * head_size_);
+      int8_t* codes = reinterpret_cast<int8_t*>(run) + at * head_size_;
+      float* scales = ScalesOf(run) + at * CacheParts(head_size_);
+      for (size_t i = 0; i < head_size_; i += kCachePart)
+        *scales++ = StoreCodes(from + i, std::min(kCachePart, head_size_ - i), codes + i);
     }
   }
 
@@ -51,8 +55,9 @@ class NarrowCache {
           hn::StoreU(Widened<hwy::float16_t>(hn::LoadU(hn::Rebind<hwy::float16_t, Floats>(), halves + i)), d, to + i);
       } else {
         const auto* codes = reinterpret_cast<const int8_t*>(from);
-        const FloatVector scale = hn::Set(d, ScalesOf(run)[position]);
+        const float* scales = ScalesOf(run) + position * CacheParts(head_size_);
         for (size_t i = 0; i < head_size_; i += hn::Lanes(d)) {
+          const FloatVector scale = hn::Set(d, scales[i / kCachePart]);
           const auto wide = hn::PromoteTo(hn::RebindToSigned<Floats>(), hn::LoadU(hn::Rebind<int8_t, Floats>(), codes + i));
           hn::StoreU(hn::Mul(hn::ConvertTo(d, wide), scale), d, to + i);
         }
@@ -70,11 +75,11 @@ class NarrowCache {
     for (size_t i = 0; i < head_size_; i += hn::Lanes(d)) hn::StoreU(hn::DemoteTo(dhalf, hn::LoadU(d, from + i)), dhalf, to + i);
   }
 
-  // The largest entry becomes 127 or -127. Returns the scale, which NaN and infinity make NaN.
-  float StoreCodes(const float* HWY_RESTRICT from, int8_t* to) const {
+  // The largest of `count` entries becomes 127 or -127. Returns the scale, which NaN and infinity make NaN.
+  static float StoreCodes(const float* HWY_RESTRICT from, size_t count, int8_t* to) {
     const Floats d;
     auto largest = hn::Zero(d), check = hn::Zero(d);
-    for (size_t i = 0; i < head_size_; i += hn::Lanes(d)) {
+    for (size_t i = 0; i < count; i += hn::Lanes(d)) {
       const FloatVector values = hn::LoadU(d, from + i);
       largest = hn::Max(largest, hn::Abs(values));
       check = hn::MulAdd(values, hn::Zero(d), check);
@@ -82,7 +87,7 @@ class NarrowCache {
     const float limit = hn::ReduceMax(d, largest);
     // Numbers so small that dividing by them overflows count as zeros.
     const auto factor = hn::Set(d, limit > 127 * std::numeric_limits<float>::min() ? 127 / limit : 0);
-    for (size_t i = 0; i < head_size_; i += hn::Lanes(d)) {
+    for (size_t i = 0; i < count; i += hn::Lanes(d)) {
       const auto codes = hn::NearestInt(hn::Mul(hn::LoadU(d, from + i), factor));
       hn::StoreU(hn::DemoteTo(hn::Rebind<int8_t, Floats>(), codes), hn::Rebind<int8_t, Floats>(), to + i);
     }

@@ -324,9 +324,10 @@ float EntryOf(CacheFormat format, const float* head, size_t size, size_t positio
     const auto* halves = reinterpret_cast<const uint16_t*>(head) + run * 64 * size;
     return hwy::F32FromF16(hwy::float16_t::FromBits(halves[at * size + i]));
   }
-  const auto* codes = reinterpret_cast<const int8_t*>(head) + run * 64 * (size + 4);
+  const size_t parts = (size + 63) / 64;
+  const auto* codes = reinterpret_cast<const int8_t*>(head) + run * 64 * (size + 4 * parts);
   float scale;
-  std::memcpy(&scale, codes + 64 * size + 4 * at, sizeof scale);
+  std::memcpy(&scale, codes + 64 * size + 4 * (at * parts + i / 64), sizeof scale);
   return static_cast<float>(codes[at * size + i]) * scale;
 }
 
@@ -335,7 +336,8 @@ reference::Row Rounded(CacheFormat format, const reference::Row& row, size_t siz
   reference::Row rounded = row;
   for (size_t i = 0; format != CacheFormat::kFp32 && i < row.size(); ++i) {
     double largest = 0;
-    for (size_t j = i / size * size; j < i / size * size + size; ++j)
+    const size_t first = i / size * size, part = first + (i - first) / 64 * 64;
+    for (size_t j = part; j < std::min(part + 64, first + size); ++j)
       largest = std::max(largest, std::abs(row[j].value) + row[j].error);
     // Half of the distance between neighbours, and for codes the rounding of the scale and of two products.
     rounded[i].error += format == CacheFormat::kFp16 ? std::max(std::abs(row[i].value) + row[i].error, 0x1p-14) * 0x1p-11
