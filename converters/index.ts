@@ -6,6 +6,7 @@ import { nearest } from '../src/core/nearest.ts';
 import { choosePrecision } from '../src/core/precision.ts';
 import { attempt } from '../src/core/problems.ts';
 import type { Architecture, OpenOptions, UnreadTensors } from './architecture.ts';
+import { bamboo } from './bamboo.ts';
 import { gemma } from './gemma.ts';
 import { gemma2 } from './gemma2.ts';
 import { gemma3 } from './gemma3.ts';
@@ -15,6 +16,7 @@ import { gemma3nMultimodal } from './gemma3n-multimodal.ts';
 import type { ModelLayout } from './layout.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
+import { sparseLlama } from './sparsellama.ts';
 
 export type { UnreadTensors } from './architecture.ts';
 export { assemble } from './assemble.ts';
@@ -27,6 +29,8 @@ export { type ModelLayout, sumByKind, type WeightKind, weightKind } from './layo
 export const ARCHITECTURES: readonly Architecture[] = [
   llama,
   mistral,
+  sparseLlama,
+  bamboo,
   gemma,
   gemma2,
   gemma3,

@@ -9,16 +9,16 @@ export const WEIGHT_KINDS = ['embedding', 'attention', 'ffn', 'norms', 'head', '
 
 export type WeightKind = (typeof WEIGHT_KINDS)[number];
 
-export interface ModelLayout extends Pick<DecoderConfig, 'layers' | 'ropes' | 'sharesHead'> {
+export interface ModelLayout extends Pick<DecoderConfig, 'activation' | 'layers' | 'ropes' | 'sharesHead'> {
   readonly parameters: Readonly<Record<WeightKind, number>>;
 }
 
 export function layoutOf(
-  { layers, ropes, sharesHead }: DecoderConfig,
+  { activation, layers, ropes, sharesHead }: DecoderConfig,
   tensors: readonly ExpectedTensor[],
 ): ModelLayout {
   const counted = tensors.map(({ name, shape }) => [weightKind(name), elementCount(shape)] as const);
-  return { layers, ropes, sharesHead, parameters: sumByKind(counted) };
+  return { activation, layers, ropes, sharesHead, parameters: sumByKind(counted) };
 }
 
 /** The part of a weight, by its name in a checkpoint or in a graph made from one. */

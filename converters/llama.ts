@@ -6,6 +6,7 @@ export const llama = decoderArchitecture({
   modelType: 'llama',
   className: 'LlamaForCausalLM',
   defaults: { max_position_embeddings: 2048 },
+  thresholds: true,
   lacks: ['sliding_window'],
   biases: (fields) => [...attentionBiases(fields), ...ffnBiases(fields)],
 });

@@ -1,6 +1,7 @@
 /** Activations of gated FFNs, by their names in configs. */
 import { attr } from '../../src/core/graph.ts';
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
+import { floatBelow } from '../../src/core/next-float.ts';
 
 /** Config's `hidden_act` -> our one name for each function. Later stages know only the names on the right. */
 export const ACTIVATIONS = {
@@ -11,6 +12,12 @@ export const ACTIVATIONS = {
   gelu_pytorch_tanh: 'gelu_tanh',
   relu: 'relu',
 } as const;
+
+/**
+ * FATReLU (Kurtz et al. 2020, "Inducing and Exploiting Activation Sparsity for Fast Inference"): x where it is at least a
+ * threshold, else 0. ProSparse's configs give the threshold in `hidden_act_param`.
+ */
+export const THRESHOLDED = { fatrelu: 'relu' } as const satisfies Readonly<Record<string, Activation>>;
 
 export type HiddenAct = keyof typeof ACTIVATIONS;
 export type Activation = (typeof ACTIVATIONS)[HiddenAct];
@@ -28,4 +35,11 @@ export function activate(g: GraphBuilder, x: string, activation: Activation, out
     case 'relu':
       return g.op('Relu', [x], { outputs });
   }
+}
+
+/** x where it is at least `threshold`, a float32 above 0; else 0. */
+export function thresholdedRelu(g: GraphBuilder, x: string, threshold: number, output: string): string {
+  // The operator leaves out alpha itself.
+  const attributes = { alpha: attr.float(floatBelow(threshold)) };
+  return g.op('ThresholdedRelu', [x], { attributes, outputs: [output] });
 }

@@ -1,7 +1,7 @@
 /** The gated FFN (Shazeer 2020, "GLU variants"): down(activation(gate x) * up x), whose gates training may have cut. */
 import type { GraphBuilder } from '../../src/core/graph-builder.ts';
 import { type FFN_WEIGHTS, ffnBiasName, ffnWeightName, tapName } from '../../src/core/model.ts';
-import { activate } from './activation.ts';
+import { activate, thresholdedRelu } from './activation.ts';
 import { cutGates } from './gate-cut.ts';
 import type { DecoderParts } from './parts.ts';
 import { linear } from './product.ts';
@@ -10,13 +10,19 @@ import { linear } from './product.ts';
 export function gatedMlp(g: GraphBuilder, x: string, index: number, parts: DecoderParts, output: string): string {
   const { config, weights, floats } = parts;
   const { gateQuantile } = config.layers[index];
+  const { activation, activationThreshold: threshold } = config;
   const project = (from: string, projection: (typeof FFN_WEIGHTS)[number], result: string) => {
     const bias = config.biases.has('ffn') ? weights(ffnBiasName(index, projection)) : undefined;
     return linear(g, from, weights(ffnWeightName(index, projection)), bias, result);
   };
   const gate = project(x, 'gate_proj', tapName(index, 'gate'));
-  const up = project(x, 'up_proj', tapName(index, 'up'));
+  const isUpActivated = config.traits?.activatesUp === true;
+  const upped = project(x, 'up_proj', isUpActivated ? g.fresh('up_product') : tapName(index, 'up'));
+  const up = isUpActivated ? activate(g, upped, activation, tapName(index, 'up')) : upped;
   const open = gateQuantile === undefined ? gate : cutGates(g, gate, gateQuantile, floats);
-  const act = activate(g, open, config.activation, tapName(index, 'act'));
+  const act =
+    threshold === undefined
+      ? activate(g, open, activation, tapName(index, 'act'))
+      : thresholdedRelu(g, open, threshold, tapName(index, 'act'));
   return project(g.op('Mul', [act, up]), 'down_proj', output);
 }

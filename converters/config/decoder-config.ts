@@ -5,7 +5,7 @@ import type { LacunaError } from '../../src/core/errors.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import type { ModelSpec } from '../../src/core/model.ts';
 import { attempt } from '../../src/core/problems.ts';
-import { ACTIVATIONS, type Activation } from '../blocks/activation.ts';
+import { ACTIVATIONS, type Activation, THRESHOLDED } from '../blocks/activation.ts';
 import type { Biased, ReadBiases } from './biases.ts';
 import { badConfig, contradiction, parseConfig, refuseAll, shown } from './issues.ts';
 import { type LayerKind, layerKindProblems, layerKinds, type ReadLayers } from './layer-kinds.ts';
@@ -22,6 +22,8 @@ export interface Family extends FieldRules {
   readonly activationField?: 'hidden_act' | 'hidden_activation';
   /** Names that mean another activation here than elsewhere. */
   readonly activations?: Readonly<Record<string, Activation>>;
+  /** Activations may have a threshold, `hidden_act_param`. */
+  readonly thresholds?: boolean;
   /** Layers are of two kinds; by default all are alike. */
   readonly layers?: ReadLayers;
   /** Rotary positions by kind of layer; by default one for all, called `rotary`. */
@@ -43,6 +45,8 @@ export interface Traits {
   readonly normsValues: boolean;
   /** The results of attention and FFN are normed before they are added. */
   readonly normsOutputs: boolean;
+  /** The FFN activates up as it does the gate (dReLU, where that is relu). */
+  readonly activatesUp: boolean;
 }
 
 /** A rotary configuration and the name of its tables in graphs. */
@@ -72,6 +76,8 @@ export interface LayerConfig {
 export interface DecoderConfig {
   readonly spec: ModelSpec;
   readonly activation: Activation;
+  /** A float32 above 0: gates below are 0 after the activation, which is relu. */
+  readonly activationThreshold?: number | undefined;
   readonly rmsNormEps: number;
   /** Linear layers that have biases. */
   readonly biases: ReadonlySet<Biased>;
@@ -123,6 +129,7 @@ const schema = z.object({
   max_position_embeddings: size(LIMITS.positions),
   hidden_act: z.string().default('silu'),
   hidden_activation: z.string().nullish(),
+  hidden_act_param: z.number().nullish(),
   rms_norm_eps: z.number().positive().max(1).default(1e-6),
   attention_bias: z.boolean().default(false),
   mlp_bias: z.boolean().default(false),
@@ -217,6 +224,7 @@ function decoderConfig(
   return {
     spec,
     activation,
+    activationThreshold: thresholdOf(fields, family) || undefined,
     rmsNormEps: fields.rms_norm_eps,
     biases: new Set(family.biases?.(fields)),
     // With both in the file, Transformers reads the head's own tensor unless it equals the embedding: the same numbers.
@@ -239,6 +247,7 @@ const LLAMA_TRAITS: Traits = {
   normsHeads: false,
   normsValues: false,
   normsOutputs: false,
+  activatesUp: false,
 };
 
 const oneRope: ReadRopes = (config, maxPositions, path) => {
@@ -289,8 +298,18 @@ function specialTokens({ generationConfig, path }: Checkpoint, fields: Fields) {
   };
 }
 
-function activationsOf({ activations = {} }: Family): Readonly<Record<string, Activation>> {
-  return { ...ACTIVATIONS, ...activations };
+function activationsOf({ activations = {}, thresholds = false }: Family): Readonly<Record<string, Activation>> {
+  return { ...ACTIVATIONS, ...(thresholds ? THRESHOLDED : {}), ...activations };
+}
+
+/** As PyTorch compares with it: in float32. Below 0 it would let negative gates pass, which no activation of ours does. */
+const threshold = z.number().nonnegative().transform(Math.fround).pipe(z.number());
+
+/** The threshold of an activation that has one; null where it is none, undefined where it is not needed. */
+function thresholdOf(fields: Fields, family: Family): number | null | undefined {
+  const name = activationName(fields, family) ?? '';
+  if (family.thresholds !== true || !Object.hasOwn(THRESHOLDED, name)) return undefined;
+  return threshold.safeParse(fields.hidden_act_param).data ?? null;
 }
 
 function activationName(fields: Fields, { activationField = 'hidden_act' }: Family): string | undefined | null {
@@ -301,5 +320,7 @@ function activationProblems(fields: Fields, family: Family): string[] {
   const name = activationName(fields, family);
   const names = Object.keys(activationsOf(family));
   const field = family.activationField ?? 'hidden_act';
-  return names.includes(name ?? '') ? [] : [`${field} = ${shown(name)}: not one of ${names.join(', ')}`];
+  if (!names.includes(name ?? '')) return [`${field} = ${shown(name)}: not one of ${names.join(', ')}`];
+  if (thresholdOf(fields, family) !== null) return [];
+  return [`hidden_act_param = ${shown(fields.hidden_act_param)}: "${name}" wants a threshold there, from 0 on`];
 }

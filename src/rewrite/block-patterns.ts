@@ -105,16 +105,23 @@ function added(storages: Storages, block: Pattern): Pattern {
   return oneOf(block, norm(storages, 'post_norm', 'post_epsilon', block));
 }
 
-/** down(act(gate n) * up n). `open` is what is activated of the gate. */
-export function ffnPattern(storages: Storages, normed = any, open = (gate: Pattern) => gate): Pattern {
+/** down(act(gate n) * up n). `activated` is what becomes of the gate. */
+export function ffnPattern(storages: Storages, normed = any, activated = activation): Pattern {
   const n = capture('n', normed);
-  const act = capture('act', activation(open(capture('gate', linear(storages, 'gate', n)))));
+  const act = capture('act', activated(capture('gate', linear(storages, 'gate', n))));
   const chosen = op('Mul', { inputs: [act, capture('up', linear(storages, 'up', n))] });
   return added(storages, linear(storages, 'down', capture('middle', chosen)));
 }
 
+/** act(gate), where gates below a threshold or below a deviation may be 0 before or after. */
+export function activatedAsTrained(gate: Pattern): Pattern {
+  const attributes = { alpha: { as: 'threshold_below', otherwise: attr.float(1) } };
+  const thresholded = op('ThresholdedRelu', { inputs: [gate], attributes });
+  return oneOf(activation(cutOrWhole(gate)), sets('activation', attr.string('relu'), thresholded));
+}
+
 /** A gate, or what training left of it: max(gate - (mean + deviation * quantile), 0), in float32. */
-export function cutOrWhole(gate: Pattern): Pattern {
+function cutOrWhole(gate: Pattern): Pattern {
   const wide = capture('wide_gate', widened(gate));
   return oneOf(gate, cutGate(gate), op('Cast', { inputs: [cutGate(wide)], attributes: { to: is(FLOAT16) } }));
 }

@@ -119,7 +119,7 @@ export function gatedBlock(
       ...(variant.masked && { saturation: `${prefix}.saturation` }),
       ...(norm !== undefined && { sum: match.residual }),
     },
-    quantile: cut?.kind === 'deviation' ? normalQuantile(1 - cut.density) : match.trainedQuantile,
+    quantile: cut?.kind === 'deviation' ? normalQuantile(1 - cut.density) : trainedQuantile(match),
     epsilon: norm?.epsilon,
     postEpsilon: match.postNorm?.epsilon,
     sizes: { hidden: match.gate.weight.shape[1], neurons: match.gate.weight.shape[0] },
@@ -156,9 +156,21 @@ export function hasRecords(block: Asked, match: FfnMatch): boolean {
 }
 
 /** What a plan asks for, or what the model was trained with. */
-function choiceOf({ choice }: Asked, { trainedQuantile }: FfnMatch): NeuronChoice | undefined {
+function choiceOf({ choice }: Asked, { trained }: FfnMatch): NeuronChoice | undefined {
   if (choice !== undefined) return neuronChoice(choice);
-  return trainedQuantile === undefined ? undefined : { measure: 'gate', cut: 'deviation', mode: 'soft' };
+  switch (trained?.by) {
+    case 'deviation':
+      return { measure: 'gate', cut: 'deviation', mode: 'soft' };
+    case 'threshold':
+    case 'zeros':
+      return { measure: 'activation', cut: 'absolute' };
+    case undefined:
+      return undefined;
+  }
+}
+
+function trainedQuantile({ trained }: FfnMatch): number | undefined {
+  return trained?.by === 'deviation' ? trained.quantile : undefined;
 }
 
 /** Names of the weights by input, and their tensors; `turnable` is the `down` of a block that has records. */
@@ -220,24 +232,39 @@ function variantOf({ prefill }: BlockContext, block: Asked, match: FfnMatch, mas
 }
 
 /** Share of neurons that a block is planned to choose; 0 where the plan does not say, so that few may be gathered. */
-function expectedDensity({ choice, expected }: Asked, { trainedQuantile }: FfnMatch): number {
+function expectedDensity({ choice, expected }: Asked, match: FfnMatch): number {
   if (choice?.cut.kind === 'deviation') return choice.cut.density;
-  if (choice === undefined && trainedQuantile !== undefined) return 1 - normalShare(trainedQuantile);
+  const quantile = trainedQuantile(match);
+  if (choice === undefined && quantile !== undefined) return 1 - normalShare(quantile);
   return expected?.density ?? 0;
 }
 
 /** Initializers by the input that they feed: thresholds are tensors, so that they can be changed without a rewrite. */
-function choiceInputs(
-  context: BlockContext,
-  { block, choice }: Asked,
-  { gate, up }: FfnMatch,
-): Record<string, Initializer> {
-  if (choice === undefined || choice.cut.kind === 'deviation') return {};
+function choiceInputs(context: BlockContext, { block, choice }: Asked, match: FfnMatch): Record<string, Initializer> {
+  if (choice === undefined) return trainedInputs(block, match);
+  if (choice.cut.kind === 'deviation') return {};
+  const { gate, up } = match;
   const weights = scoreWeights(context, block, choice.tensors.weights ?? '', gate.weight.shape[0]);
   return {
     threshold: { name: `${block}.threshold`, data: float32Tensor([choice.cut.threshold], []) },
     weights: { name: `${block}.score_weights`, data: float32Tensor(weights) },
     ...predictorInputs(block, choice, gate.weight, up.weight),
+  };
+}
+
+/**
+ * Of activations 0 or positive: a neuron whose activation is below float32's least normal number adds nothing that a sum
+ * would show, and processors may take such numbers for 0.
+ */
+const LEAST_ACTIVATION = 2 ** -126;
+
+function trainedInputs(block: string, { trained, gate }: FfnMatch): Record<string, Initializer> {
+  if (trained === undefined || trained.by === 'deviation') return {};
+  const threshold = trained.by === 'zeros' ? LEAST_ACTIVATION : Math.max(trained.threshold, LEAST_ACTIVATION);
+  const ones = new Float32Array(gate.weight.shape[0]).fill(1);
+  return {
+    threshold: { name: `${block}.threshold`, data: float32Tensor([threshold], []) },
+    weights: { name: `${block}.score_weights`, data: float32Tensor(ones) },
   };
 }
 

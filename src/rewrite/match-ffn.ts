@@ -1,10 +1,11 @@
 /** Finds a layer's gated FFN in a graph by its taps, and makes sure that it is what its names say. */
 import type { Initializer, Node } from '../core/graph.ts';
 import { type Tap, tapName } from '../core/model.ts';
+import { floatAbove } from '../core/next-float.ts';
 import { ACTIVATIONS, type Activation } from '../ops/index.ts';
 import {
+  activatedAsTrained,
   blockProduct,
-  cutOrWhole,
   ffnPattern,
   floatProduct,
   narrowProduct,
@@ -24,8 +25,8 @@ export interface FfnMatch {
   /** The value that comes out, after the post-norm. */
   readonly output: string;
   readonly activation: Activation;
-  /** Gates below mean + deviation * this are 0 and the others less by that, where the model was trained so. */
-  readonly trainedQuantile: number | undefined;
+  /** What the model itself leaves out. */
+  readonly trained: TrainedChoice | undefined;
   readonly gate: Linear;
   readonly up: Linear;
   readonly down: Linear;
@@ -35,6 +36,18 @@ export interface FfnMatch {
   /** All that the block takes the place of. Where the first is, all that it reads has been made, and nothing that it makes is read. */
   readonly nodes: readonly Node[];
 }
+
+/**
+ * What a block was trained to leave out, which changes none of its numbers.
+ *
+ * - `deviation`: gates below mean + deviation * quantile are 0, and the others are less by that.
+ * - `threshold`: activations below it are 0, and the others are as they were.
+ * - `zeros`: activations are 0 or positive.
+ */
+export type TrainedChoice =
+  | { readonly by: 'deviation'; readonly quantile: number }
+  | { readonly by: 'threshold'; readonly threshold: number }
+  | { readonly by: 'zeros' };
 
 export interface Norm {
   readonly weight: Initializer;
@@ -54,10 +67,10 @@ export interface Linear {
 
 const VECTORS = ['float32', 'float16', 'bfloat16'] as const;
 const ANY: Storages = { products: [floatProduct, narrowProduct, blockProduct], vectors: VECTORS };
-const PLAIN = ffnPattern(ANY, any, cutOrWhole);
+const PLAIN = ffnPattern(ANY, any, activatedAsTrained);
 /** Graphs in float16 would have to cast more than taking the norm along is worth. */
 const FLOAT32: Storages = { products: [floatProduct, blockProduct], vectors: VECTORS };
-const WITH_NORM = ffnPattern(FLOAT32, sumNorm(FLOAT32), cutOrWhole);
+const WITH_NORM = ffnPattern(FLOAT32, sumNorm(FLOAT32), activatedAsTrained);
 
 /**
  * Matches `ffnPattern` backwards from the tap `ffn_out`; with it the norm that makes `ffn_in` and `ffn_residual`, where
@@ -76,7 +89,7 @@ export function matchFfn(index: GraphIndex, layer: number, keepsNorm = false): F
   const found = normed?.kind === 'match' ? normed : matchPattern(index, PLAIN, { from: [output], given });
   if (found.kind === 'refused') return found;
   const [gate, up, down] = ['gate', 'up', 'down'].map((role) => linearOf(found, role));
-  const reason = misfitOf(gate, up, down);
+  const reason = misfitOf(gate, up, down) ?? negativeThreshold(found);
   if (reason !== undefined) return { kind: 'refused', reason };
   const { x: added, skip } = found.values;
   const streamNorm = normOf(found, 'norm', 'epsilon');
@@ -92,10 +105,25 @@ export function matchFfn(index: GraphIndex, layer: number, keepsNorm = false): F
     down,
     norm,
     activation: activationOf(found),
-    trainedQuantile: found.attributes.quantile && numberOf(found, 'quantile'),
+    trained: trainedOf(found),
     postNorm: normOf(found, 'post_norm', 'post_epsilon'),
     nodes: found.nodes.toSorted((a, b) => Number(b === place) - Number(a === place)),
   };
+}
+
+function trainedOf(match: Match): TrainedChoice | undefined {
+  if (match.attributes.quantile !== undefined) return { by: 'deviation', quantile: numberOf(match, 'quantile') };
+  if (match.attributes.threshold_below !== undefined)
+    return { by: 'threshold', threshold: floatAbove(numberOf(match, 'threshold_below')) };
+  return activationOf(match) === 'relu' ? { by: 'zeros' } : undefined;
+}
+
+function negativeThreshold(match: Match): string | undefined {
+  if (match.attributes.threshold_below === undefined) return undefined;
+  const below = numberOf(match, 'threshold_below');
+  return below >= 0 && below < Number.POSITIVE_INFINITY
+    ? undefined
+    : `gates up to ${below} become 0, wanted all negative ones`;
 }
 
 function activationOf({ attributes: { activation } }: Match): Activation {

@@ -28,7 +28,7 @@ export function withNothingLeftOut(graph: Graph, { blocks }: Pick<Plan, 'blocks'
   const chosen = new Set(blocks.flatMap(({ block, choice }) => (choice === undefined ? [] : [block])));
   for (const node of graph.nodes) {
     // What the model was trained to leave out stays out.
-    if (isTrained(node) && !chosen.has(node.name.replace(/\.gated$/, ''))) continue;
+    if (choosesNeurons(node) && !chosen.has(node.name.replace(/\.gated$/, ''))) continue;
     if (node.domain === LACUNA_DOMAIN && operatorOf(node) === undefined) return undefined;
     const found = thresholdOf(node);
     if (found === undefined) continue;
@@ -40,12 +40,6 @@ export function withNothingLeftOut(graph: Graph, { blocks }: Pick<Plan, 'blocks'
     return value === undefined ? initializer : { ...initializer, data: float32Tensor([value], initializer.data.shape) };
   });
   return { ...graph, initializers };
-}
-
-/** Whether a node chooses as models are trained to. */
-function isTrained(node: Node): boolean {
-  const { measure } = node.attributes;
-  return choosesNeurons(node) && measure?.kind === 'string' && measure.value === 'gate';
 }
 
 /** Of a node that decides what is left out. */

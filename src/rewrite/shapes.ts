@@ -40,6 +40,7 @@ const LIKE_FIRST_INPUT = [
   'Sigmoid',
   'Tanh',
   'Relu',
+  'ThresholdedRelu',
   'Identity',
   'Cast',
 ];

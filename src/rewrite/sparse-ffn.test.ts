@@ -391,7 +391,7 @@ describe('sparse-ffn', () => {
       },
     ],
     [
-      'Tanh makes layers.0.act, wanted Mul or QuickGelu or Gelu or Relu',
+      'Tanh makes layers.0.act, wanted Mul or QuickGelu or Gelu or Relu or ThresholdedRelu',
       (graph) => change(graph, 'layers.0.act', (node) => ({ ...node, opType: 'Tanh', inputs: ['layers.0.gate'] })),
     ],
     [

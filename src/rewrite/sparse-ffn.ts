@@ -45,7 +45,8 @@ export function findBlock(index: GraphIndex, context: PlanContext, block: BlockP
   const match = matchFfn(index, layerOfBlock(block.block));
   if (match.kind === 'refused') return match;
   checkSize(context, block, match);
-  if (block.choice !== undefined && match.trainedQuantile !== undefined)
+  // Of those that zeros leave, a plan may leave out more.
+  if (block.choice !== undefined && match.trained !== undefined && match.trained.by !== 'zeros')
     return {
       kind: 'refused',
       reason: 'the model was trained to choose this block’s neurons, and is not chosen from again',

@@ -16,12 +16,15 @@ export type TrainedCutContext = Pick<BlockContext, 'rounded'>;
  * Before: open = max(gate - (mean + deviation * Q), 0); ffn_out = down(act(open) * up x), node by node
  * After:  ffn_out = GatedFFN(x, weights neuron by neuron), measure gate, cut deviation, mode soft, quantile Q
  *
+ * Before: ffn_out = down(relu(gate) * up x), or with gates that are at least t and 0 for all others
+ * After:  ffn_out = GatedFFN(x, weights neuron by neuron, threshold), measure activation, cut absolute
+ *
  * Activations are 0 at 0, so neurons whose gates are cut add nothing, and the two are equal to rounding. Concerns blocks
  * that no pass before has taken. Refuses where `matchFfn` does, and where records cannot be made of rounded weights.
  */
 export const trainedCut: Pass<TrainedCutContext> = {
   name: 'trained-cut',
-  description: 'gate, cut at mean + deviation * Q, activation, Mul, down -> GatedFFN that chooses by its gates',
+  description: 'gate, Relu or cut and activation, Mul, down -> GatedFFN that chooses by its gates',
   apply(graph, { rounded }) {
     const layers = cutLayers(graph);
     if (layers.length === 0) return { graph, report: [] };
@@ -43,13 +46,17 @@ export const trainedCut: Pass<TrainedCutContext> = {
   },
 };
 
-/** Layers between whose gate and its activation something stands. */
+const WITH_ZEROS = ['Relu', 'ThresholdedRelu'];
+
+/** Layers whose activation leaves zeros, and those between whose gate and its activation something stands. */
 function cutLayers({ nodes }: Graph): number[] {
   const acts = nodes.flatMap((node) => {
     const [, layer] = /^layers\.(\d+)\.act$/.exec(node.outputs[0] ?? '') ?? [];
     return layer === undefined ? [] : [{ layer: Number(layer), node }];
   });
-  return acts.filter(({ layer, node }) => !node.inputs.includes(`layers.${layer}.gate`)).map(({ layer }) => layer);
+  const isCut = ({ layer, node }: (typeof acts)[number]) =>
+    WITH_ZEROS.includes(node.opType) || !node.inputs.includes(`layers.${layer}.gate`);
+  return acts.filter(isCut).map(({ layer }) => layer);
 }
 
 function takeable(
@@ -57,6 +64,6 @@ function takeable(
   asked: Parameters<typeof withKnownRecords>[0],
   context: BlockContext,
 ): FfnMatch | Refusal {
-  if (match.trainedQuantile === undefined) return { kind: 'refused', reason: 'its gates are not cut' };
+  if (match.trained === undefined) return { kind: 'refused', reason: 'its gates are not cut' };
   return withKnownRecords(asked, match, context) ?? match;
 }

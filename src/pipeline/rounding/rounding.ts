@@ -83,7 +83,8 @@ export async function roundLayers(
   options: RoundOptions,
 ): Promise<RoundedLayers> {
   // Models that were trained to choose neurons read `down` along both of its axes too.
-  const isTrained = modelLayout(checkpoint).layers.some(({ gateQuantile }) => gateQuantile !== undefined);
+  const { activation, layers: configs } = modelLayout(checkpoint);
+  const isTrained = activation === 'relu' || configs.some(({ gateQuantile }) => gateQuantile !== undefined);
   const schemes = precisions.flatMap(({ name, linear }) =>
     schemesOf(name, linear as BlockScheme, isTrained || (options.turnables ?? false)),
   );
