@@ -220,11 +220,12 @@ function decoderConfig(
 ): DecoderConfig {
   // Known by name, or refused.
   const activation = activationsOf(family)[activationName(fields, family) ?? ''];
-  const spec = { ...parts, hiddenAct: activation };
+  const activationThreshold = thresholdOf(fields, family) || undefined;
+  const spec = { ...parts, hiddenAct: activationThreshold === undefined ? activation : 'fatrelu' };
   return {
     spec,
     activation,
-    activationThreshold: thresholdOf(fields, family) || undefined,
+    activationThreshold,
     rmsNormEps: fields.rms_norm_eps,
     biases: new Set(family.biases?.(fields)),
     // With both in the file, Transformers reads the head's own tensor unless it equals the embedding: the same numbers.
