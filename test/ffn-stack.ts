@@ -1,4 +1,5 @@
 /** Layers without attention, their FFNs as converters write them: what rewriting rules are tried on. */
+import { thresholdedRelu } from '../converters/blocks/activation.ts';
 import { cutGates } from '../converters/blocks/gate-cut.ts';
 import { attr, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
@@ -14,6 +15,8 @@ export interface StackOptions {
   readonly postNorm?: boolean;
   /** Gates are cut by mean + deviation * this, as in a model that was trained so. */
   readonly gateQuantile?: number;
+  /** In place of the activation: x where it is at least this, else 0. */
+  readonly gateThreshold?: number;
 }
 
 export const HIDDEN = 8;
@@ -29,6 +32,7 @@ export function ffnStack({
   bias = false,
   postNorm = false,
   gateQuantile,
+  gateThreshold,
 }: StackOptions): Graph {
   const g = new GraphBuilder('stack');
   const floats = seededFloats(7);
@@ -58,7 +62,10 @@ export function ffnStack({
     const gate = linear(layer, x, 'gate_proj', tap('gate'));
     const up = linear(layer, x, 'up_proj', tap('up'));
     const open = gateQuantile === undefined ? gate : cutGates(g, gate, gateQuantile, 'float32');
-    const act = activate(g, activation, open, tap('act'));
+    const act =
+      gateThreshold === undefined
+        ? activate(g, activation, open, tap('act'))
+        : thresholdedRelu(g, open, gateThreshold, tap('act'));
     const product = g.op('Mul', [act, up]);
     const down = linear(layer, product, 'down_proj', postNorm ? g.fresh('down') : tap('ffn_out'));
     const out = postNorm ? norm(down, `model.layers.${layer}.post_feedforward_layernorm.weight`, tap('ffn_out')) : down;

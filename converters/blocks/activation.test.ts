@@ -5,7 +5,7 @@ import { BASE_OPSETS } from '../../src/core/graph.ts';
 import { GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import type { Runner } from '../../src/core/runner.ts';
 import { createOpenGraph } from '../../src/runtime/open-graph.ts';
-import { ACTIVATIONS, type Activation, activate } from './activation.ts';
+import { ACTIVATIONS, type Activation, activate, thresholdedRelu } from './activation.ts';
 
 const runners: Runner[] = [];
 afterAll(async () => {
@@ -43,4 +43,19 @@ test.each(Object.keys(FORMULAS) as Activation[])('%s', async (activation) => {
     const tolerance = 8 * 2 ** -24 * Math.max(1, Math.abs(x));
     expect(Math.abs(Number(y.data[i]) - FORMULAS[activation](x)), `${activation}(${x})`).toBeLessThan(tolerance);
   }
+});
+
+test.each([
+  [0.25, [0.25, 0.25 - 2 ** -26, 0, -0.25, 9], [0.25, 0, 0, 0, 9]],
+  // float32's least number of all.
+  [2 ** -149, [2 ** -149, 0, -1], [2 ** -149, 0, 0]],
+])('FATReLU keeps a gate at the threshold %d, and none below', async (threshold, x, wanted) => {
+  const g = new GraphBuilder('test');
+  thresholdedRelu(g, 'x', threshold, 'y');
+  const body = g.body('test', [value('x', 'float32', ['n'])], [value('y', 'float32', ['n'])]);
+  const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
+  const runner = await openGraph({ ...body, functions: [], opsets: BASE_OPSETS, metadata: {} });
+  runners.push(runner);
+  const { y } = await runner.run({ x: { dtype: 'float32', dims: [x.length], data: Float32Array.from(x) } });
+  expect(Array.from(y.data, Number)).toEqual(wanted);
 });

@@ -5,6 +5,7 @@ import { seededFloats } from '../../test/random.ts';
 import { floats, numbers, openGraph } from '../../test/run-body.ts';
 import { expectWithin } from '../../test/within.ts';
 import { attr, type Graph } from '../core/graph.ts';
+import { float32Tensor } from '../core/tensor.ts';
 import { variantOfNode } from '../ops/index.ts';
 import { applyPlan, fuseDecoderParts, fuseSkipNorms, withCounts, withNothingLeftOut } from './index.ts';
 import { trainedCut } from './trained-cut.ts';
@@ -17,6 +18,11 @@ const stack = (options: Partial<StackOptions> = {}) =>
   fuseSkipNorms(ffnStack({ layers: 2, gateQuantile: QUANTILE, ...options }));
 const cut = (graph: Graph) => trainedCut.apply(graph, { rounded: new Map() });
 const ours = ({ nodes }: Graph) => nodes.filter(({ domain }) => domain === 'lacuna');
+
+const edited = (graph: Graph, opType: string, edit: (node: Graph['nodes'][number]) => Graph['nodes'][number]) => ({
+  ...graph,
+  nodes: graph.nodes.map((node) => (node.opType === opType ? edit(node) : node)),
+});
 
 async function run(graph: Graph, tokens = TOKENS): Promise<number[]> {
   const runner = await openGraph(graph);
@@ -81,12 +87,76 @@ describe('a trained cut', () => {
   });
 });
 
-describe('refuses', () => {
-  const edited = (graph: Graph, opType: string, edit: (node: Graph['nodes'][number]) => Graph['nodes'][number]) => ({
-    ...graph,
-    nodes: graph.nodes.map((node) => (node.opType === opType ? edit(node) : node)),
+describe('zeros of an activation', () => {
+  const threshold = (graph: Graph, layer: number) =>
+    graph.initializers.find(({ name }) => name === `layers.${layer}.ffn.threshold`)?.data;
+
+  it.each<[Partial<StackOptions>, number]>([
+    [{ activation: 'relu' }, 2 ** -126],
+    [{ activation: 'relu', bias: true, postNorm: true }, 2 ** -126],
+    [{ gateThreshold: 0.3 }, Math.fround(0.3)],
+    [{ gateThreshold: 1, bias: true }, 1],
+    [{ gateThreshold: 2 ** -149 }, 2 ** -126],
+  ])('are left out by one operator a block that gives the same numbers: %j', async (options, least) => {
+    const graph = fuseSkipNorms(ffnStack({ layers: 2, ...options }));
+    const { graph: sparse, report } = cut(graph);
+    expect(report.map(({ block, applied }) => [block, applied])).toEqual([
+      ['layers.0.ffn', true],
+      ['layers.1.ffn', true],
+    ]);
+    for (const node of ours(sparse))
+      expect(variantOfNode(node)).toMatchObject({
+        activation: 'relu',
+        gather: true,
+        choice: { measure: 'activation', cut: 'absolute' },
+      });
+    for (const layer of [0, 1]) expect(threshold(sparse, layer)).toEqual(float32Tensor([least], []));
+    expectWithin(await run(sparse), await run(graph), TOLERANCE);
+    expectWithin(await run(sparse, 1), await run(graph, 1), TOLERANCE);
   });
 
+  it('show: another threshold gives other numbers', async () => {
+    const [some, all] = [0.3, 2 ** -126].map((gateThreshold) => fuseSkipNorms(ffnStack({ layers: 2, gateThreshold })));
+    const [a, b] = [await run(cut(some).graph), await run(all)];
+    expect(Math.max(...a.map((value, i) => Math.abs(value - b[i])))).toBeGreaterThan(100 * TOLERANCE);
+  });
+
+  it('refuses a threshold below 0, which lets negative gates pass', () => {
+    const graph = fuseSkipNorms(ffnStack({ layers: 1, gateThreshold: 0.3 }));
+    const negative = edited(graph, 'ThresholdedRelu', (node) => ({ ...node, attributes: { alpha: attr.float(-0.5) } }));
+    expect(cut(negative).report).toEqual([
+      expect.objectContaining({ applied: false, reason: 'gates up to -0.5 become 0, wanted all negative ones' }),
+    ]);
+    expect(cut(negative).graph).toBe(negative);
+  });
+
+  it('leave plans to choose from the rest; a threshold of the model is not chosen from again', () => {
+    const scores = new Map([['scores', { shape: [NEURONS], data: new Float32Array(NEURONS).fill(1) }]]);
+    const plan = stackPlan(2, [{ layer: 0, choice: byActivation(0.5) }]);
+    const relu = applyPlan(fuseSkipNorms(ffnStack({ layers: 2, activation: 'relu' })), plan, scores);
+    expect(relu.report.map(({ applied }) => applied)).toEqual([true]);
+    expect(threshold(relu.graph, 0)).toEqual(float32Tensor([0.5], []));
+    expect(threshold(fuseDecoderParts(relu.graph), 1)).toEqual(float32Tensor([2 ** -126], []));
+    const fat = applyPlan(fuseSkipNorms(ffnStack({ layers: 2, gateThreshold: 0.3 })), plan, scores);
+    expect(fat.report).toEqual([
+      expect.objectContaining({ applied: false, reason: expect.stringMatching(/was trained to choose/) }),
+    ]);
+  });
+
+  it('stay zeros where a plan’s thresholds are moved out of the way', async () => {
+    const skip = { threshold: 2, runLength: 1 };
+    const plan = stackPlan(2, [
+      { layer: 0, skip },
+      { layer: 1, skip },
+    ]);
+    const graph = fuseSkipNorms(ffnStack({ layers: 2, gateThreshold: 0.3 }));
+    const { graph: skipping } = applyPlan(graph, plan, new Map());
+    const whole = withNothingLeftOut(skipping, plan) ?? expect.fail('no twin');
+    for (const model of [skipping, whole]) expectWithin(await run(model), await run(graph), TOLERANCE);
+  });
+});
+
+describe('refuses', () => {
   it('a mean over another axis, or one that is kept in another way', () => {
     const graph = stack({ layers: 1 });
     const squeezed = edited(graph, 'ReduceMean', (node) => ({ ...node, attributes: { keepdims: attr.int(0) } }));
