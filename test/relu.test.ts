@@ -218,6 +218,16 @@ describe('dReLU', () => {
       expect(chosen(fuseDecoderParts(await dense('bamboo', precision)))).toEqual([]);
   });
 
+  it.runIf(existsSync(addon))('runs in the native core', async () => {
+    const { ids, logits } = await readExpected(expectedOf('bamboo'));
+    const session = await openNativeSession(await written(await dense('bamboo')), { addon, operators: library });
+    expect(relativeError(await logitsOf(session, ids, 1), logits)).toBeLessThan(RELATIVE);
+    const coded = await written(fuseDecoderParts(await dense('bamboo', 'int8')));
+    const [ours, stock] = [await openNativeSession(coded, { addon, operators: library }), await openSession(coded)];
+    // Kernels and ONNX Runtime round activations to 8 bits, each in its way.
+    expect(relativeError(await logitsOf(ours, ids), await logitsOf(stock, ids))).toBeLessThan(0.08);
+  });
+
   it('does without the predictors of neurons, and says so', async () => {
     const checkpoint = await openCheckpoint(variant('bamboo'));
     const spare = { ...checkpoint.tensors.get('model.norm.weight') } as TensorExpr;
