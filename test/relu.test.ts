@@ -202,6 +202,19 @@ describe('thresholds of FATReLU', () => {
   });
 });
 
+it.each(['relu', 'mistral-relu'])('%s may have a threshold too', async (name) => {
+  const checkpoint = await openCheckpoint(variant(name));
+  const config = { ...checkpoint.config, hidden_act: 'fatrelu', hidden_act_param: 0.25 };
+  const pieces = openModel({ ...checkpoint, config }, { precision: 'fp32' });
+  expect(pieces.spec.hiddenAct).toBe('fatrelu');
+  const graph = fuseSkipNorms(assemble(pieces));
+  const { ids, logits } = await readExpected(expectedOf(name));
+  const [sparse, whole] = [fuseDecoderParts(graph), graph].map((one) => written(one).then((at) => openSession(at)));
+  const [some, all] = [await logitsOf(await sparse, ids), await logitsOf(await whole, ids)];
+  expect(relativeError(some, all)).toBeLessThan(RELATIVE);
+  expect(relativeError(some, logits)).toBeGreaterThan(100 * RELATIVE);
+});
+
 it.each([
   ['relu', 'shiftrelu', /hidden_act = "shiftrelu": not one of .*relu, fatrelu/],
   ['mistral-relu', 'drelu', /hidden_act = "drelu": not one of .*relu, fatrelu/],

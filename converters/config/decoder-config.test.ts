@@ -39,6 +39,7 @@ describe('defaults are those of Transformers', () => {
         eosTokenIds: [2],
       },
       activation: 'silu',
+      activationThreshold: undefined,
       rmsNormEps: 1e-6,
       biases: new Set(),
       sharesHead: false,
@@ -53,6 +54,7 @@ describe('defaults are those of Transformers', () => {
         normsHeads: false,
         normsValues: false,
         normsOutputs: false,
+        activatesUp: false,
       },
     });
   });

@@ -2,7 +2,7 @@
 import type { Initializer, Node } from '../core/graph.ts';
 import { type Tap, tapName } from '../core/model.ts';
 import { floatAbove } from '../core/next-float.ts';
-import { ACTIVATIONS, type Activation } from '../ops/index.ts';
+import { ACTIVATIONS, type Activation, operatorOf } from '../ops/index.ts';
 import {
   activatedAsTrained,
   blockProduct,
@@ -81,6 +81,9 @@ export function matchFfn(index: GraphIndex, layer: number, keepsNorm = false): F
   const tap = (name: Tap) => tapName(layer, name);
   const [x, residual, output] = [tap('ffn_in'), tap('ffn_residual'), tap('ffn_out')];
   const missing = [x, residual].find((value) => index.producer(value) === undefined);
+  const maker = index.producer(output);
+  if (maker !== undefined && operatorOf(maker) === 'GatedFFN')
+    return { kind: 'refused', reason: `${maker.name} is one operator already; plans want the checkpoint` };
   if (missing !== undefined) return { kind: 'refused', reason: `there is no ${missing}` };
   const given = { n: x, gate: tap('gate'), act: tap('act'), up: tap('up') };
   const withNorm = () =>

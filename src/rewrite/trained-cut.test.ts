@@ -143,6 +143,13 @@ describe('zeros of an activation', () => {
     ]);
   });
 
+  it('are found once: a plan for the rewritten graph is refused, and says what it wants', () => {
+    const graph = fuseDecoderParts(fuseSkipNorms(ffnStack({ layers: 1, activation: 'relu' })));
+    const { report } = applyPlan(graph, stackPlan(1, [{ layer: 0, choice: byGate(0.3) }]), new Map());
+    const reason = 'layers.0.ffn.gated is one operator already; plans want the checkpoint';
+    expect(report).toEqual([expect.objectContaining({ applied: false, reason })]);
+  });
+
   it('stay zeros where a plan’s thresholds are moved out of the way', async () => {
     const skip = { threshold: 2, runLength: 1 };
     const plan = stackPlan(2, [
