@@ -1,8 +1,10 @@
 /**
  * FFNs that were trained to be sparse, at the shape of Gemma 3n E2B's: as GatedFFN, which reads the rows of neurons whose
- * gates are left, against the same FFN without a cut. Prints the table of docs/gemma-3n.md.
+ * gates are left, against the same FFN without a cut. Prints the table of docs/gemma-3n.md. With --relu the gates are those
+ * of ProSparse: FATReLU, whose threshold leaves 11 % of them (docs/relu.md).
  *
- *     node bench/run.js trained-cut --python PATH [--library FILE] [--dtype fp32] [--threads 2] [--rounds 30] [--layers 4]
+ *     node bench/run.js trained-cut --python PATH [--library FILE] [--dtype fp32] [--threads 2] [--rounds 30]
+ *         [--layers 4] [--relu]
  *
  * Python needs onnxruntime and NumPy (fixtures/oracle/requirements.txt). Converters and rewrites make the blocks as they make
  * those of a model, of made-up weights. The blocks together are larger than the caches.
@@ -13,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import * as z from 'zod';
+import type { Activation } from '../converters/blocks/activation.ts';
 import { trainedQuantile } from '../converters/blocks/gate-cut.ts';
 import { gatedMlp } from '../converters/blocks/gated-mlp.ts';
 import type { DecoderParts } from '../converters/blocks/parts.ts';
@@ -21,6 +24,7 @@ import { writeOnnx } from '../formats/onnx/index.ts';
 import type { Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { tapName } from '../src/core/model.ts';
+import { normalQuantile } from '../src/core/normal-quantile.ts';
 import { choosePrecision, HOST_DTYPES } from '../src/core/precision.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 import { nativePath } from '../src/pipeline/engine/native-library.ts';
@@ -30,6 +34,14 @@ import { fuseDecoderParts } from '../src/rewrite/index.ts';
 const HIDDEN = 2048;
 const NEURONS = 8192;
 const SPARSITY = 0.95;
+/** ProSparse-LLaMA-2-7B: the share of activations that are 0 (Song et al. 2024, abstract). */
+const ZEROS = 0.8932;
+/** Gates are sums of as many products of normal numbers as an input has entries. */
+const RELU = {
+  activation: 'relu',
+  activationThreshold: Math.fround(normalQuantile(ZEROS) * Math.sqrt(HIDDEN)),
+} as const;
+const GEMMA = { activation: 'gelu_tanh', gateQuantile: trainedQuantile(SPARSITY) } as const;
 
 const { values: options } = parseArgs({
   options: {
@@ -39,6 +51,7 @@ const { values: options } = parseArgs({
     threads: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '30' },
     layers: { type: 'string', default: '4' },
+    relu: { type: 'boolean', default: false },
   },
 });
 
@@ -52,8 +65,14 @@ function noise(count: number, seed: number): Float32Array {
   return Float32Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(next())) * Math.cos(2 * Math.PI * next()));
 }
 
+interface Gates {
+  readonly activation: Activation;
+  readonly activationThreshold?: number;
+  readonly gateQuantile?: number;
+}
+
 /** Blocks whose gates are cut, or not: x [1, tokens, hidden] -> out. */
-function blocks(gateQuantile: number | undefined): Graph {
+function blocks({ gateQuantile, ...gates }: Gates): Graph {
   const layers = Number(options.layers);
   const precision = choosePrecision(z.enum(HOST_DTYPES).parse(options.dtype));
   const weights = (name: string) => {
@@ -62,7 +81,7 @@ function blocks(gateQuantile: number | undefined): Graph {
     return { name, data: float32Tensor(noise(HIDDEN * NEURONS, seed), shape), precision, importance: undefined };
   };
   const config = {
-    activation: 'gelu_tanh',
+    ...gates,
     biases: new Set(),
     layers: Array.from({ length: layers }, () => ({ slidingWindow: undefined, rope: '', gateQuantile })),
   };
@@ -86,10 +105,11 @@ function blocks(gateQuantile: number | undefined): Graph {
 const folder = mkdtempSync(join(tmpdir(), 'lacuna-trained-cut-'));
 try {
   const models = join(folder, `${HIDDEN}x${NEURONS} ${options.dtype}`);
+  const cut = options.relu ? RELU : GEMMA;
   const contenders = {
-    dense: blocks(undefined),
-    'cut in standard operators': blocks(trainedQuantile(SPARSITY)),
-    'trained-cut': fuseDecoderParts(blocks(trainedQuantile(SPARSITY))),
+    dense: blocks({ activation: options.relu ? 'silu' : GEMMA.activation }),
+    'cut in standard operators': blocks(cut),
+    'trained-cut': fuseDecoderParts(blocks(cut)),
   };
   for (const [name, graph] of Object.entries(contenders)) {
     mkdirSync(join(models, name), { recursive: true });
