@@ -16,7 +16,7 @@ enum class CacheFormat { kFp32, kFp16, kInt8 };
 
 inline constexpr size_t kCacheRun = 64;
 // Entries that share a scale. In wide heads few entries are much larger than the others: with a scale for each head of
-// Gemma-3-270M, which has 256, rounding cost five times as much.
+// Gemma-3-270M, which has 256, rounding costs more than twice as much.
 inline constexpr size_t kCachePart = 64;
 
 constexpr size_t CacheParts(size_t head_size) { return (head_size + kCachePart - 1) / kCachePart; }
