@@ -1,11 +1,10 @@
 /** Gemma 3n through the whole pipeline: sparse by training, walked layer by layer, planned for, and run by every host. */
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { calibrate, gramsOf, inputGrams, linearWeights, type Statistic } from '../calibrate/index.ts';
 import { assemble, modelLayout, openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
-import { writeOnnx } from '../formats/onnx/index.ts';
 import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { type Graph, LACUNA_DOMAIN } from '../src/core/graph.ts';
 import { value } from '../src/core/graph-builder.ts';
@@ -13,9 +12,7 @@ import { HEAD_TAP, type ModelSpec } from '../src/core/model.ts';
 import type { Plan } from '../src/core/plan.ts';
 import { PRECISION_NAMES, type PrecisionName } from '../src/core/precision.ts';
 import { SILENT } from '../src/core/progress.ts';
-import type { Session } from '../src/core/session.ts';
 import { convert } from '../src/index.ts';
-import { operatorOf, variantOfNode } from '../src/ops/index.ts';
 import { applyPlan, fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openNativeSession, openSession } from '../src/runtime/index.ts';
 import { readFloats } from '../src/tensors/index.ts';
@@ -24,6 +21,7 @@ import { hasNative, library, runOracle } from './native/library.ts';
 import { nativeLib } from './native-lib.ts';
 import { openGraph } from './run-body.ts';
 import { root, temporaryFolder } from './temporary.ts';
+import { chosen, logitsOf, written } from './trained-models.ts';
 
 const folder = temporaryFolder();
 const addon = join(nativeLib, 'lacuna_node.node');
@@ -42,27 +40,6 @@ function trainedLayers(checkpoint: Checkpoint): number[] {
   return modelLayout(checkpoint).layers.flatMap(({ gateQuantile }, i) => (gateQuantile === undefined ? [] : [i]));
 }
 
-const chosen = ({ nodes }: Graph) =>
-  nodes.filter((node) => operatorOf(node) === 'GatedFFN' && variantOfNode(node).choice !== undefined);
-
-async function written(graph: Graph): Promise<string> {
-  const model = mkdtempSync(join(folder, 'model-'));
-  await writeOnnx(graph, join(model, 'model.onnx'));
-  return model;
-}
-
-async function logitsOf(session: Session, ids: readonly number[], chunk = ids.length): Promise<Float32Array> {
-  onTestFinished(() => session.close());
-  const logits: number[] = [];
-  let cache = session.emptyCache();
-  for (let at = 0; at < ids.length; at += chunk) {
-    const step = await session.step(ids.slice(at, at + chunk), cache, { logits: 'all' });
-    logits.push(...step.logits);
-    cache = step.cache;
-  }
-  return Float32Array.from(logits);
-}
-
 describe.each(['gemma3n-sparse', 'gemma3n-uneven', 'gemma3n-multimodal'])('%s with its blocks as operators', (name) => {
   it('chooses in the layers that were trained to, and still has the logits of Transformers', async () => {
     const { checkpoint, graph } = await opened(name);
@@ -71,7 +48,7 @@ describe.each(['gemma3n-sparse', 'gemma3n-uneven', 'gemma3n-multimodal'])('%s wi
     expect(layers.length).toBeGreaterThan(2);
     expect(chosen(sparse).map((node) => node.name)).toEqual(layers.map((layer) => `layers.${layer}.ffn.gated`));
     const { ids, logits } = await readExpected(expectedOf(name));
-    const model = await written(sparse);
+    const model = await written(folder, sparse);
     for (const chunk of [ids.length, 5, 1])
       expect(relativeError(await logitsOf(await openSession(model), ids, chunk), logits)).toBeLessThan(RELATIVE);
   });
@@ -79,7 +56,7 @@ describe.each(['gemma3n-sparse', 'gemma3n-uneven', 'gemma3n-multimodal'])('%s wi
   it.runIf(existsSync(addon))('has them by our kernels', async () => {
     const { graph } = await opened(name);
     const { ids, logits } = await readExpected(expectedOf(name));
-    const model = await written(fuseDecoderParts(graph));
+    const model = await written(folder, fuseDecoderParts(graph));
     const session = () => openNativeSession(model, { addon, operators: library });
     for (const chunk of [ids.length, 1])
       expect(relativeError(await logitsOf(await session(), ids, chunk), logits)).toBeLessThan(RELATIVE);
@@ -87,7 +64,7 @@ describe.each(['gemma3n-sparse', 'gemma3n-uneven', 'gemma3n-multimodal'])('%s wi
 
   it.runIf(hasNative)('has them in Python’s ONNX Runtime, with the library and without', async () => {
     const { graph } = await opened(name);
-    const model = await written(fuseDecoderParts(graph));
+    const model = await written(folder, fuseDecoderParts(graph));
     for (const feed of ['chunk', 'token']) {
       runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed);
       const output = runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed, '--library', library);
@@ -107,8 +84,8 @@ describe('precisions', () => {
       const sparse = fuseDecoderParts(graph);
       expect(chosen(sparse)).toHaveLength(trainedLayers(checkpoint).length);
       const { ids } = await readExpected(expectedOf(SPARSE));
-      const whole = await logitsOf(await openSession(await written(graph)), ids);
-      const model = await written(sparse);
+      const whole = await logitsOf(await openSession(await written(folder, graph)), ids);
+      const model = await written(folder, sparse);
       // `down` of a chosen row has the codes of its own blocks: another rounding to the same bits.
       const limit = LIMITS[precision] ?? ROUNDED[precision];
       expect(relativeError(await logitsOf(await openSession(model), ids), whole)).toBeLessThan(limit);
@@ -224,7 +201,7 @@ it('a plan skips its blocks, and those that run choose as they were trained to',
   expect(report.filter(({ applied }) => !applied)).toEqual([]);
   expect(skipping.nodes.filter(({ domain }) => domain === LACUNA_DOMAIN).length).toBeGreaterThan(numHiddenLayers);
   const { ids, logits } = await readExpected(expectedOf(SPARSE));
-  const model = await written(fuseDecoderParts(skipping));
+  const model = await written(folder, fuseDecoderParts(skipping));
   expect(relativeError(await logitsOf(await openSession(model), ids), logits)).toBeLessThan(RELATIVE);
 });
 
@@ -279,7 +256,7 @@ it('rejects logits that are another model’s', async () => {
   const config = { ...checkpoint.config, activation_sparsity_pattern: [0, 0, 0, 0] };
   const graph = fuseSkipNorms(assemble(openModel({ ...checkpoint, config }, { precision: 'fp32' })));
   const { ids, logits } = await readExpected(expectedOf(SPARSE));
-  expect(relativeError(await logitsOf(await openSession(await written(graph)), ids), logits)).toBeGreaterThan(
+  expect(relativeError(await logitsOf(await openSession(await written(folder, graph)), ids), logits)).toBeGreaterThan(
     100 * RELATIVE,
   );
 });

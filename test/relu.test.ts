@@ -1,19 +1,17 @@
 /** Models whose FFNs were trained to have zeros: sparse by themselves, with the logits of Transformers in every host. */
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { assemble, openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
-import { writeOnnx } from '../formats/onnx/index.ts';
 import type { Graph } from '../src/core/graph.ts';
 import { value } from '../src/core/graph-builder.ts';
 import { tapName } from '../src/core/model.ts';
 import { PRECISION_NAMES, type PrecisionName } from '../src/core/precision.ts';
 import { SILENT } from '../src/core/progress.ts';
-import type { Session } from '../src/core/session.ts';
 import { float32Tensor, type TensorExpr } from '../src/core/tensor.ts';
 import { convert } from '../src/index.ts';
-import { operatorOf, variantOfNode } from '../src/ops/index.ts';
+import { variantOfNode } from '../src/ops/index.ts';
 import { openMeasuredSession } from '../src/pipeline/engine/measured-session.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openNativeSession, openSession } from '../src/runtime/index.ts';
@@ -22,6 +20,7 @@ import { hasNative, library, runOracle } from './native/library.ts';
 import { nativeLib } from './native-lib.ts';
 import { openGraph } from './run-body.ts';
 import { root, temporaryFolder } from './temporary.ts';
+import { chosen, logitsOf, written } from './trained-models.ts';
 
 const folder = temporaryFolder();
 const addon = join(nativeLib, 'lacuna_node.node');
@@ -37,27 +36,6 @@ async function dense(name: string, precision: PrecisionName = 'fp32'): Promise<G
   return fuseSkipNorms(assemble(openModel(await openCheckpoint(variant(name)), { precision })));
 }
 
-const chosen = ({ nodes }: Graph) =>
-  nodes.filter((node) => operatorOf(node) === 'GatedFFN' && variantOfNode(node).choice !== undefined);
-
-async function written(graph: Graph): Promise<string> {
-  const model = mkdtempSync(join(folder, 'model-'));
-  await writeOnnx(graph, join(model, 'model.onnx'));
-  return model;
-}
-
-async function logitsOf(session: Session, ids: readonly number[], chunk = ids.length): Promise<Float32Array> {
-  onTestFinished(() => session.close());
-  const logits: number[] = [];
-  let cache = session.emptyCache();
-  for (let at = 0; at < ids.length; at += chunk) {
-    const step = await session.step(ids.slice(at, at + chunk), cache, { logits: 'all' });
-    logits.push(...step.logits);
-    cache = step.cache;
-  }
-  return Float32Array.from(logits);
-}
-
 describe.each(SPARSE)('%s with its blocks as operators', (name) => {
   it('chooses by the activation in every layer, and still has the logits of Transformers', async () => {
     const sparse = fuseDecoderParts(await dense(name));
@@ -68,21 +46,21 @@ describe.each(SPARSE)('%s with its blocks as operators', (name) => {
         choice: { measure: 'activation', cut: 'absolute' },
       });
     const { ids, logits } = await readExpected(expectedOf(name));
-    const model = await written(sparse);
+    const model = await written(folder, sparse);
     for (const chunk of [ids.length, 5, 1])
       expect(relativeError(await logitsOf(await openSession(model), ids, chunk), logits)).toBeLessThan(RELATIVE);
   });
 
   it.runIf(existsSync(addon))('has them by our kernels', async () => {
     const { ids, logits } = await readExpected(expectedOf(name));
-    const model = await written(fuseDecoderParts(await dense(name)));
+    const model = await written(folder, fuseDecoderParts(await dense(name)));
     const session = () => openNativeSession(model, { addon, operators: library });
     for (const chunk of [ids.length, 1])
       expect(relativeError(await logitsOf(await session(), ids, chunk), logits)).toBeLessThan(RELATIVE);
   });
 
   it.runIf(hasNative)('has them in Python’s ONNX Runtime, with the library and without', async () => {
-    const model = await written(fuseDecoderParts(await dense(name)));
+    const model = await written(folder, fuseDecoderParts(await dense(name)));
     for (const feed of ['chunk', 'token']) {
       runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed);
       const output = runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed, '--library', library);
@@ -95,7 +73,9 @@ describe.each(SPARSE)('%s with its blocks as operators', (name) => {
     const { ids } = await readExpected(expectedOf(name));
     const wanted = await nonZeros(graph, ids);
     const sparse = fuseDecoderParts(graph);
-    const session = await openMeasuredSession(join(await written(sparse), 'model.onnx'), sparse, { progress: SILENT });
+    const session = await openMeasuredSession(join(await written(folder, sparse), 'model.onnx'), sparse, {
+      progress: SILENT,
+    });
     onTestFinished(() => session.close());
     const { extras } = await session.step(ids, session.emptyCache(), { logits: 'all' });
     for (const [layer, counts] of wanted.entries()) {
@@ -149,8 +129,8 @@ describe('precisions', () => {
         const sparse = fuseDecoderParts(graph);
         expect(chosen(sparse)).toHaveLength(2);
         const { ids } = await readExpected(expectedOf(name));
-        const whole = await logitsOf(await openSession(await written(graph)), ids);
-        const model = await written(sparse);
+        const whole = await logitsOf(await openSession(await written(folder, graph)), ids);
+        const model = await written(folder, sparse);
         expect(relativeError(await logitsOf(await openSession(model), ids), whole)).toBeLessThan(LIMITS[precision]);
         if (!existsSync(addon)) continue;
         const native = await openNativeSession(model, { addon, operators: library });
@@ -209,7 +189,9 @@ it.each(['relu', 'mistral-relu'])('%s may have a threshold too', async (name) =>
   expect(pieces.spec.hiddenAct).toBe('fatrelu');
   const graph = fuseSkipNorms(assemble(pieces));
   const { ids, logits } = await readExpected(expectedOf(name));
-  const [sparse, whole] = [fuseDecoderParts(graph), graph].map((one) => written(one).then((at) => openSession(at)));
+  const [sparse, whole] = [fuseDecoderParts(graph), graph].map((one) =>
+    written(folder, one).then((at) => openSession(at)),
+  );
   const [some, all] = [await logitsOf(await sparse, ids), await logitsOf(await whole, ids)];
   expect(relativeError(some, all)).toBeLessThan(RELATIVE);
   expect(relativeError(some, logits)).toBeGreaterThan(100 * RELATIVE);
@@ -233,9 +215,12 @@ describe('dReLU', () => {
 
   it.runIf(existsSync(addon))('runs in the native core', async () => {
     const { ids, logits } = await readExpected(expectedOf('bamboo'));
-    const session = await openNativeSession(await written(await dense('bamboo')), { addon, operators: library });
+    const session = await openNativeSession(await written(folder, await dense('bamboo')), {
+      addon,
+      operators: library,
+    });
     expect(relativeError(await logitsOf(session, ids, 1), logits)).toBeLessThan(RELATIVE);
-    const coded = await written(fuseDecoderParts(await dense('bamboo', 'int8')));
+    const coded = await written(folder, fuseDecoderParts(await dense('bamboo', 'int8')));
     const [ours, stock] = [await openNativeSession(coded, { addon, operators: library }), await openSession(coded)];
     // Kernels and ONNX Runtime round activations to 8 bits, each in its way.
     expect(relativeError(await logitsOf(ours, ids), await logitsOf(stock, ids))).toBeLessThan(0.08);
