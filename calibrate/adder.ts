@@ -5,7 +5,7 @@ import type { OpenSums, RunShape, SequenceContext, Statistic, TapValues } from '
 /** Sums by statistic. */
 export type NamedSums = Readonly<Record<string, OpenSums>>;
 
-/** What an adder is told of a sequence besides its values. */
+/** What an adder gets of a sequence besides its values. */
 export type SequenceFacts = Pick<SequenceContext, 'tokens' | 'firstToken' | 'downNorms'>;
 
 /** All arguments and results are plain data, so that it may be in another thread. */

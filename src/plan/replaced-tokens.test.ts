@@ -43,7 +43,7 @@ describe('tokens that skip', () => {
     ]);
   });
 
-  it('are not so many as there are not', () => {
+  it('are refused where fewer are left', () => {
     expect(allocate(candidates, 2.5)).toBeUndefined();
     expect(allocate([], 1)).toBeUndefined();
   });

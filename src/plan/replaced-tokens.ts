@@ -65,7 +65,7 @@ export function errorCurve({ tokens, expected, errors }: Scored): ErrorCurve {
 /**
  * How many tokens skip in each layer so that `blocks` layers are skipped by a token on average and the sum of errors is
  * least: steps are taken in the order of their errors. Layers that nobody skips are left out, and the others stay in the
- * order of the candidates; undefined where there are not so many tokens.
+ * order of the candidates; undefined where there are fewer tokens.
  */
 export function allocate(candidates: readonly Candidate[], blocks: number): Allocated[] | undefined {
   const steps = candidates.flatMap(({ curve }, at) =>
