@@ -39,7 +39,7 @@ const statistics = madeOnce(join(work, `fit-${options['fit-tokens']}.json`), (pa
 function measure(skip, bytes, gate) {
   const name = [skip, bytes, gate, options.dtype, options.tokens, options['fit-tokens']].join('_');
   const plan = madeOnce(join(work, `${name}.plan.json`), (path) => {
-    const how = ['--preset', 'replace', '--skip', skip, '--bytes', bytes, ...(gate === 'gate' ? [] : ['--no-gate'])];
+    const how = ['--preset', 'replace', '--skip', skip, '--bytes', bytes, ...(gate === 'gate' ? ['--gate'] : [])];
     lacuna('plan', statistics, '-o', path, ...how, '--quiet');
   });
   const figures = madeOnce(join(work, `${name}.json`), (path) => {

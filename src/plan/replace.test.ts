@@ -61,7 +61,7 @@ const gateOf = ({ repair }: BlockPlan) => repair?.gate ?? { threshold: Number.Na
 
 describe('the preset replace', () => {
   it('replaces a linear block for all tokens past the warm-up, and then one for those near what was fitted', async () => {
-    const made = await planned({ skip: 0.3 });
+    const made = await planned({ skip: 0.3, gate: true });
     expect(made.plan).toMatchObject({
       preset: 'replace',
       prefill: 'sparse',
@@ -78,7 +78,7 @@ describe('the preset replace', () => {
   });
 
   it('names the tensors of each block, and counts what it reads', async () => {
-    const { plan, tensors } = await planned({ skip: 0.3 });
+    const { plan, tensors } = await planned({ skip: 0.3, gate: true });
     const [{ repair, expected }] = plan.blocks;
     expect(repair).toMatchObject({ rank: HIDDEN, tensors: { reduce: 'layers.0.ffn.reduce' } });
     const shape = (name: string) => tensors.get(`layers.0.ffn.${name}`)?.shape;
@@ -90,7 +90,7 @@ describe('the preset replace', () => {
   });
 
   it('finds the map again', async () => {
-    const { tensors } = await planned({ skip: 0.15 });
+    const { tensors } = await planned({ skip: 0.15, gate: true });
     const [reduce, expand] = ['reduce', 'expand'].map((role) => tensors.get(`layers.0.ffn.${role}`)?.data ?? []);
     for (let i = 0; i < HIDDEN; i++) {
       let sum = 0;
@@ -101,7 +101,7 @@ describe('the preset replace', () => {
   });
 
   it('without a gate replaces whole blocks, those of the least error', async () => {
-    const made = await planned({ skip: 0.2, gate: false });
+    const made = await planned({ skip: 0.2 });
     expect(made.plan).toMatchObject({ skipping: null, blocks: [{ block: 'layers.0.ffn' }] });
     expect(made.plan.blocks[0].repair?.gate).toBeUndefined();
     expect(shares(made)).toEqual({ 'layers.0.ffn': 1 });
@@ -109,18 +109,18 @@ describe('the preset replace', () => {
       ['expand', 'offset', 'reduce'].map((role) => `layers.0.ffn.${role}`),
     );
     // In the others some tokens would be far off.
-    await expect(planned({ skip: 0.4, gate: false })).rejects.toMatchObject({
+    await expect(planned({ skip: 0.4 })).rejects.toMatchObject({
       code: 'usage',
       message: '1 of the 5 FFN blocks can be replaced for every token, wanted 2',
     });
-    await expect(planned({ gate: false, prefill: 'dense' })).rejects.toMatchObject({
+    await expect(planned({ prefill: 'dense' })).rejects.toMatchObject({
       code: 'usage',
-      hint: expect.stringContaining('--no-gate'),
+      hint: expect.stringContaining('--gate'),
     });
   });
 
   it('is corrected by what was measured, in both directions', async () => {
-    const { plan, tensors } = await planned({ skip: 0.3 });
+    const { plan, tensors } = await planned({ skip: 0.3, gate: true });
     const corrected = (share: number) =>
       retune(plan as AimedPlan, tensors, statistics, { kind: 'skipped-blocks', share }, inMemory);
     const sum = (blocks: readonly BlockPlan[]) =>
@@ -135,7 +135,7 @@ describe('the preset replace', () => {
   });
 
   it.each([
-    [{ skip: 0.999 }, 'of the FFN blocks can be replaced after warm-up, wanted 99.9 %'],
+    [{ skip: 0.999, gate: true }, 'of the FFN blocks can be replaced after warm-up, wanted 99.9 %'],
     [{ bytes: 0.001 }, 'A map of rank 16 takes more than 0.1 % of a block of 16x1000'],
     [{ warmUpTokens: LENGTH }, 'warmUpTokens'],
   ])('is refused for %j', async (options, message) => {

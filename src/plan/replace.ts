@@ -1,6 +1,6 @@
 /**
- * The `replace` preset: in place of FFN blocks an affine map of low rank, for the tokens that it was fitted to best. A
- * gate tells them by the block's own input; without it, whole blocks are replaced.
+ * The `replace` preset: in place of whole FFN blocks an affine map of low rank. With a gate, the map computes only
+ * the tokens that it was fitted to best, which the gate tells by the block's own input.
  */
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
@@ -39,7 +39,10 @@ const MOST_WRONG = 0.5;
 const OPTIONS = {
   /** Of all FFN blocks: tokens times layers. */
   skip: share.optional().meta({ title: 'share', description: 'share of FFN blocks to replace' }),
-  gate: z.boolean().default(true).meta({ description: 'replace whole blocks, whose weights leave the file' }),
+  gate: z
+    .boolean()
+    .default(false)
+    .meta({ description: 'let each token decide, and keep the blocks beside their maps' }),
   bytes: share.default(USUAL_BYTES).meta({
     title: 'share',
     description: "bytes of what stands in a block's place, as a share of the block's own",
@@ -233,7 +236,7 @@ function wholeBlocks(statistics: Statistics, fits: readonly Fit[], target: numbe
     throw new LacunaError(
       'usage',
       `${usable.length} of the ${fits.length} FFN blocks can be replaced for every token, wanted ${count}`,
-      { hint: 'Ask for less with --skip, or let a gate decide (without --no-gate).' },
+      { hint: 'Ask for less with --skip, or let a gate decide: --gate.' },
     );
   const chosen = usable.toSorted((a, b) => errorOf(a) - errorOf(b)).slice(0, count);
   return chosen
