@@ -12,14 +12,11 @@
 
 #include "hwy/targets.h"
 #include "kernels/parallel.h"
-#include "kernels/targets.h"
 #include "tests/random.h"
 
 namespace lacuna::testing {
 
 constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
-
-inline const bool kHasChosenInstructions = (ChooseInstructions(), true);
 
 // Calls `check` once for every instruction set that is built and that this processor has.
 template <class Check>
