@@ -31,7 +31,7 @@ const dense = madeOnce(join(work, `dense-${options.dtype}`), (path) =>
   lacuna('convert', options.model, '-o', path, '--dtype', options.dtype, '--quiet'),
 );
 const statistics = madeOnce(join(work, `fit-${options['fit-tokens']}.json`), (path) => {
-  const how = ['--tokens', options['fit-tokens'], '--with', 'ffn-moments', ...threads, '--quiet'];
+  const how = ['--tokens', options['fit-tokens'], '--with', 'ffn-moments', 'ffn-effect', ...threads, '--quiet'];
   lacuna('calibrate', options.model, '-o', path, ...how);
 });
 

@@ -4,6 +4,7 @@ import { openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
 import { encodeModel } from '../formats/onnx/index.ts';
 import { readSums } from '../formats/statistics.ts';
+import { effectsOf } from '../src/core/ffn-effect.ts';
 import type { Statistics } from '../src/core/statistics.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 import { wideValues } from '../src/core/wide-sums.ts';
@@ -11,15 +12,28 @@ import { makePlan } from '../src/plan/index.ts';
 import { createOpenGraph } from '../src/runtime/index.ts';
 import { readFloats } from '../src/tensors/index.ts';
 import expected from './expectations.json' with { type: 'json' };
-import { calibrate, importanceOf, mergeStatistics, type StatisticsSummary, summarise } from './index.ts';
+import { ffnEffect } from './ffn-effect.ts';
+import {
+  calibrate,
+  importanceOf,
+  mergeStatistics,
+  type StatisticsSummary,
+  summarise,
+  USUAL_STATISTICS,
+} from './index.ts';
 
 /** Everything that is measured of a model, or of a shard of it. */
-async function calibrateFolder(folder: string, tokens: readonly number[], shard = { index: 0, count: 1 }) {
+async function calibrateFolder(
+  folder: string,
+  tokens: readonly number[],
+  shard = { index: 0, count: 1 },
+  statistics = USUAL_STATISTICS,
+) {
   const checkpoint = await openCheckpoint(folder);
   const pieces = openModel(checkpoint, { precision: 'fp32' });
   const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
   const texts = [{ name: 'expected', sha256: '0'.repeat(64), tokens }];
-  const options = { openGraph, readFloats, fingerprint: checkpoint.fingerprint };
+  const options = { openGraph, readFloats, fingerprint: checkpoint.fingerprint, statistics };
   return calibrate(pieces, { texts, sequenceLength: expected.sequenceLength, shard }, options);
 }
 
@@ -92,6 +106,17 @@ describe('calibrating fixtures/tiny-llama', () => {
         });
       }
       expect(Object.keys(samples).sort()).toEqual(['attended', 'attn_in', 'down_in', 'ffn_in', 'head_in']);
+    },
+  );
+
+  it.each(expected.effects)(
+    'measures what errors of FFN blocks cost at the end of $folder',
+    async ({ folder, tokens, effects }) => {
+      const { sums } = await calibrateFolder(folder, tokens, undefined, [ffnEffect]);
+      const found = effectsOf(sums['ffn-effect']);
+      expect(found).toHaveLength(effects.length);
+      // Of a few hundredths of a nat, float32 noise of two runtimes through twelve layers moves the fifth digit.
+      for (const [layer, effect] of effects.entries()) expect(found[layer] / effect).toBeCloseTo(1, 3);
     },
   );
 

@@ -50,6 +50,7 @@ def main():
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     result = {"sequenceLength": SEQUENCE_LENGTH, "tokens": tokens_of(model), "columns": columns}
     result["moments"] = [moments_of(MODEL), moments_of(GEMMA)]
+    result["effects"] = [effects_of(MODEL), effects_of(GEMMA)]
     (HERE / "expectations.json").write_text(json.dumps(result) + "\n")
 
 
@@ -76,6 +77,43 @@ def moments_of(path):
         name: [sample(np.concatenate(values), i) for i, values in enumerate(layers)] for name, layers in inputs.items()
     }
     return {"folder": str(path.relative_to(HERE.parent)), "tokens": tokens_of(model), "samples": samples}
+
+
+def effects_of(path):
+    """By layer: KL at the end, by the share of the stream that is wrong, where outputs of FFNs are moved to their mean."""
+    model = load(path)
+    ids = torch.tensor([tokens_of(model)[:SEQUENCE_LENGTH]])
+    positions = slice(3, None, 4)
+    with torch.no_grad():
+        dense = torch.log_softmax(model(ids).logits[0, positions].double(), -1)
+        effects = [effect_of(model, layer, ids, dense, positions) for layer in model.model.layers]
+    return {"folder": str(path.relative_to(HERE.parent)), "tokens": tokens_of(model), "effects": effects}
+
+
+def effect_of(model, layer, ids, dense, positions):
+    shares = []
+    # What comes last before the residual is added.
+    last = getattr(layer, "post_feedforward_layernorm", layer.mlp)
+
+    def move(_, __, out):
+        before = seen[0].double()[0]
+        added = out.double()[0]
+        factors = 1 / (((before + added) ** 2).mean(1, keepdim=True) + 1e-6)
+        factors[0] = 0
+        mean = (factors * added).sum(0) / factors.sum()
+        moved = added + 0.4 * (mean - added)
+        moved[0] = added[0]
+        shares.append((factors * ((moved - added) ** 2).mean(1, keepdim=True)).sum().item())
+        return moved[None].float()
+
+    first = getattr(layer, "pre_feedforward_layernorm", layer.post_attention_layernorm)
+    seen = []
+    hooks = [first.register_forward_pre_hook(lambda _, args: seen.append(args[0])), last.register_forward_hook(move)]
+    changed = torch.log_softmax(model(ids).logits[0, positions].double(), -1)
+    for hook in hooks:
+        hook.remove()
+    nats = (dense.exp() * (dense - changed)).sum(1).mean().item()
+    return nats / (shares[0] / (SEQUENCE_LENGTH - 1))
 
 
 def watch(module, values):

@@ -68,12 +68,13 @@ function jointRows(
     const from = token * hidden;
     rows.set(x.subarray(from, from + hidden), token * width);
     rows.set(y.subarray(from, from + hidden), token * width + hidden);
-    rows[token * width + 2 * hidden] = factorOf(h, y, from, hidden);
+    rows[token * width + 2 * hidden] = shareFactor(h, y, from, hidden);
   }
   return rows;
 }
 
-function factorOf(h: Float32Array, y: Float32Array, from: number, hidden: number): number {
+/** By which an error of one token counts as a share of the stream after the block, [from, from + hidden) of both. */
+export function shareFactor(h: Float32Array, y: Float32Array, from: number, hidden: number): number {
   let squares = 0;
   for (let i = from; i < from + hidden; i++) squares += (h[i] + y[i]) ** 2;
   return 1 / (squares / hidden + EPSILON);

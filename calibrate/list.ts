@@ -1,5 +1,6 @@
 /** The statistics of calibration, in the order of reports. A new one is a file and a line here. */
 import { activationHistogram } from './activation-histogram.ts';
+import { ffnEffect } from './ffn-effect.ts';
 import { ffnMoments } from './ffn-moments.ts';
 import { gateMoments } from './gate-moments.ts';
 import { inputGrams } from './input-grams.ts';
@@ -20,6 +21,7 @@ export const STATISTICS: readonly Statistic[] = [
   inputMoments,
   inputGrams,
   ffnMoments,
+  ffnEffect,
 ];
 
 /** What is measured by default. */

@@ -1,6 +1,7 @@
 /** Joins the statistics of shards into what one run over all their sequences would have measured, bit for bit. */
 import { LacunaError } from '../src/core/errors.ts';
 import {
+  checkMeasured,
   type LayerSums,
   layerSumsOf,
   type ReadSums,
@@ -47,8 +48,8 @@ function heldByAll(parts: readonly Part[]): readonly Statistic[] {
   const held = STATISTICS.filter(({ name }) => parts.some(({ definitions }) => Object.hasOwn(definitions, name)));
   for (const { name, byLayer, onRequest } of held)
     for (const part of parts)
-      if (byLayer) layerSumsOf(part, name, onRequest);
-      else sumsOf(part, name);
+      if (byLayer) layerSumsOf(part, name, onRequest ? [name] : []);
+      else checkMeasured(part, name, onRequest ? [name] : []);
   return held;
 }
 

@@ -19,6 +19,7 @@ import type { OpenGraph } from '../src/core/runner.ts';
 import type { LayerSums, Statistics } from '../src/core/statistics.ts';
 import type { TensorExpr } from '../src/core/tensor.ts';
 import type { NamedSums } from './adder.ts';
+import { comparisonGraph, type Detours, openDetours } from './detours.ts';
 import { USUAL_STATISTICS } from './list.ts';
 import { type CalibrationInput, cutSequences } from './sequences.ts';
 import type { LayerKeeper, Statistic, TapValues } from './statistic.ts';
@@ -75,19 +76,24 @@ export async function calibrate(
   const { sequenceLength, planned, mine, texts } = cutSequences(input, spec);
   const tokens = mine.reduce((sum, sequence) => sum + sequence.tokens.length, 0);
   const sequences = mine.map((sequence) => ({ index: sequence.index, tokens: sequence.tokens.length }));
-  const stage = (options.progress ?? SILENT).stage('Calibrating', spec.numHiddenLayers * tokens, 'layer tokens');
+  const shape = { spec, tokens, sequences };
+  const isDetour = ({ detour }: Statistic) => detour !== undefined;
+  const detours = openDetours(statistics.filter(isDetour), shape);
+  const added = statistics.filter((one) => !isDetour(one));
+  const passes = spec.numHiddenLayers * tokens + detours.passes * sequenceLength;
+  const stage = (options.progress ?? SILENT).stage('Calibrating', passes, 'layer tokens');
   const streams = await embedAll(pieces, mine, options);
   const squarer = openSquarer(options.openGraph);
-  const crew = openCrew(statistics, { spec, tokens, sequences }, { square: squarer.square, ...options });
+  const crew = openCrew(added, shape, { square: squarer.square, ...options });
   const keeping = keepLayers(statistics, crew, spec, options.keeper);
   let sums: Statistics['sums'];
   try {
-    const pass = { ...options, stage, crew, readers: lastReaders(pieces) };
+    const pass = { ...options, stage, crew, detours, readers: lastReaders(pieces) };
     for (let layer = 0; layer < spec.numHiddenLayers; layer++)
       await keeping.at(layer, (measured) => passLayer(pieces, layer, streams, measured, pass));
     await keeping.at(spec.numHiddenLayers, (measured) => passHead(pieces, streams, measured, pass));
     await keeping.end();
-    sums = await crew.end();
+    sums = { ...(await crew.end()), ...detours.end() };
   } finally {
     await crew.close();
     await squarer.close();
@@ -162,6 +168,7 @@ function keepLayers(statistics: readonly Statistic[], crew: Crew, spec: ModelSpe
 type PassOptions = CalibrationOptions & {
   readonly stage: ProgressStage;
   readonly crew: Crew;
+  readonly detours: Detours;
   readonly readers: LastReaders;
 };
 
@@ -173,7 +180,7 @@ async function passLayer(
   options: PassOptions,
 ): Promise<void> {
   const spec = specOfLayer(pieces.spec, layer);
-  const { crew, stage, signal, readers } = options;
+  const { crew, detours, stage, signal, readers } = options;
   throwIfAborted(signal);
   const longest = streams.reduce((most, { tokens }) => Math.max(most, tokens), 0);
   const graph = withPositions(pieces.layer(layer), longest);
@@ -186,9 +193,14 @@ async function passLayer(
       const names = taps.map((tap) => tapName(layer, tap));
       const found = await runLayer(runner, graph, layer, stream, names, { spec, readers });
       const values = Object.fromEntries(taps.map((tap, i) => [tap, found[names[i]]])) as TapValues;
+      const sent = await detours.pass(position, layer, values, stream, (copy) => {
+        throwIfAborted(signal);
+        return runLayer(runner, graph, layer, copy, [], { spec, readers });
+      });
+      // The crew may hand the values to another thread.
       await crew.add(position, layer, values, { tokens: stream.tokens, firstToken, downNorms });
       firstToken += stream.tokens;
-      stage.advance(stream.tokens);
+      stage.advance((1 + sent) * stream.tokens);
     }
   });
 }
@@ -198,9 +210,16 @@ async function passHead(
   pieces: ModelPieces,
   streams: readonly Stream[],
   measured: readonly Statistic[],
-  { crew, openGraph, signal }: PassOptions,
+  { crew, detours, openGraph, signal }: PassOptions,
 ): Promise<void> {
   const { spec } = pieces;
+  if (detours.passes > 0)
+    await withRunner(openGraph, comparisonGraph(pieces.head()), async (runner) => {
+      for (const [position, stream] of streams.entries()) {
+        throwIfAborted(signal);
+        await detours.arrive(position, stream, runner);
+      }
+    });
   if (!measured.some(({ addHead }) => addHead !== undefined)) return;
   await withRunner(openGraph, partThatMakes(pieces.head(), HEAD_TAP, spec.hiddenSize), async (runner) => {
     for (const [position, stream] of streams.entries()) {

@@ -58,6 +58,19 @@ export interface Column {
   readonly unit: '%' | '';
 }
 
+/**
+ * A copy of a sequence that goes on from each layer with something else than what its FFN block added. At the head, the
+ * copy is compared with the sequence.
+ */
+export interface Detour {
+  /** Whether the sequence of this index takes it. Few should: each takes half of the model's time for each layer. */
+  takes(sequence: number): boolean;
+  /** What the block adds in the copy, [tokens, hidden]. May add to `sums`, in place. */
+  leave(sums: OpenSums, layer: number, values: TapValues, context: Pick<HeadContext, 'spec' | 'tokens'>): Float32Array;
+  /** Adds, in place, what came of the copy: the sum of KL(model ‖ copy) over these positions, in nats. */
+  arrive(sums: OpenSums, layer: number, nats: number, positions: number): void;
+}
+
 export interface Statistic {
   readonly name: string;
   /** The formula, with units. Every result prints it. Two measurements are comparable only with the same formula. */
@@ -80,6 +93,8 @@ export interface Statistic {
    * calls for each token: what V8 compiled for a loop in `add`, or for a closure, seems to be lost when it collects garbage.
    */
   add(sums: OpenSums, layer: number, values: TapValues, context: SequenceContext): void | Promise<void>;
+  /** Absent if nothing is changed to see what comes of it. A statistic that has one is added beside the runtime. */
+  readonly detour?: Detour;
   /** Adds one sequence's input of the output head [tokens, hidden], in place. Absent if the head is not measured. */
   addHead?(sums: OpenSums, headIn: Float32Array, context: HeadContext): void | Promise<void>;
   /** The sums of two disjoint sets of sequences. Any order and grouping gives the same bits. */

@@ -126,7 +126,7 @@ export function openDouble(
       run: async (feeds) => {
         if (graph.name === 'embed') return embed(feeds, graph.initializers[0].data);
         if (graph.name === 'square') return { square: await square(feeds.x) };
-        if (graph.name === 'head') return { [HEAD_TAP]: feeds[hiddenName(SPEC.numHiddenLayers)] };
+        if (graph.name === 'head') return head(feeds[hiddenName(SPEC.numHiddenLayers)]);
         return runLayer(Number(graph.name.slice(5)), feeds, change);
       },
       close: async () => {
@@ -134,6 +134,34 @@ export function openDouble(
       },
     };
   };
+}
+
+/** Of two sequences, in place of the divergence of their logits, `apart` of each position. */
+function head(rows: RuntimeTensor): Record<string, RuntimeTensor> {
+  const [batch, positions, width] = rows.dims;
+  if (batch === 1) return { [HEAD_TAP]: rows };
+  const values = Float32Array.from(rows.data, Number);
+  const divergence = Float32Array.from({ length: positions }, (_, i) => {
+    const [p, q] = [0, positions].map((first) => values.subarray((first + i) * width, (first + i + 1) * width));
+    return apart(p, q);
+  });
+  return { divergence: { dtype: 'float32', dims: [positions], data: divergence } };
+}
+
+/** ‖p - q‖² / (‖p‖² + ‖q‖²) */
+export function apart(p: Float32Array, q: Float32Array): number {
+  const square = (at: (i: number) => number) => p.reduce((sum, _, i) => sum + at(i) ** 2, 0);
+  return square((i) => p[i] - q[i]) / (square((i) => p[i]) + square((i) => q[i]));
+}
+
+/** What the FFN of a layer adds to these rows of the stream. */
+export function ffnOut(layer: number, hidden: Float32Array): Float32Array {
+  return ffn(layer, hidden, hidden.length / SPEC.hiddenSize).out;
+}
+
+/** The stream before the first layer. */
+export function embedded(ids: readonly number[]): Float32Array {
+  return Float32Array.from(ids.flatMap((id) => [...seededFloats(1000 + id, SPEC.hiddenSize)]));
 }
 
 /** Looks up ids in the graph's table, which has some rows of the model's. */

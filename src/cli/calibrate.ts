@@ -36,7 +36,7 @@ export const registerCalibrate: RegisterCommand = (program, context) => {
     .addOption(
       new Option(
         '--with <statistic...>',
-        'also measure these large statistics: GPTQ rounds by input-grams, plans of replace are made from ffn-moments',
+        'also measure these large statistics: GPTQ rounds by input-grams, plans of replace are made from ffn-moments and ffn-effect',
       ).choices(FURTHER_STATISTICS),
     )
     .option('--force', 'replace an existing output');

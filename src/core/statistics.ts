@@ -58,31 +58,35 @@ export interface Statistics<S extends LayerSums = Sums> {
  * @throws LacunaError `bad-file` for a statistic that was not measured, with the command that measures it.
  */
 export function sumsOf<S extends LayerSums>({ sums, file }: Statistics<S>, statistic: string): S {
-  return held(sums, statistic, file, false);
+  return held(sums, statistic, file, []);
 }
 
-/** The same for a statistic that is kept by layer. `isOnRequest`: whether only `--with` measures it. */
+/** The same for a statistic that is kept by layer. `requests`: those that only `--with` measures and whoever asks needs. */
 export function layerSumsOf(
   { layerSums, file }: Pick<Statistics, 'layerSums' | 'file'>,
   statistic: string,
-  isOnRequest = false,
+  requests: readonly string[] = [],
 ): readonly LayerSums[] {
-  return held(layerSums, statistic, file, isOnRequest);
+  return held(layerSums, statistic, file, requests);
 }
 
 /** Throws as these two do, wherever the sums are kept. */
-export function checkMeasured({ sums, layerSums, file }: Statistics, statistic: string, isOnRequest = false): void {
-  held<unknown>({ ...sums, ...layerSums }, statistic, file, isOnRequest);
+export function checkMeasured(
+  { sums, layerSums, file }: Pick<Statistics<LayerSums>, 'sums' | 'layerSums' | 'file'>,
+  statistic: string,
+  requests: readonly string[] = [],
+): void {
+  held<unknown>({ ...sums, ...layerSums }, statistic, file, requests);
 }
 
 function held<T>(
   sums: Readonly<Record<string, T>>,
   statistic: string,
   file: string | undefined,
-  isOnRequest: boolean,
+  requests: readonly string[],
 ): T {
   if (Object.hasOwn(sums, statistic)) return sums[statistic];
-  const option = isOnRequest ? ` --with ${statistic}` : '';
+  const option = requests.length > 0 ? ` --with ${requests.join(' ')}` : '';
   throw new LacunaError('bad-file', `${file ?? 'The statistics'}: the statistic "${statistic}" was not measured`, {
     hint: `Calibrate again to get it: lacuna calibrate CHECKPOINT -o ${file ?? 'statistics.json'}${option} --force`,
   });

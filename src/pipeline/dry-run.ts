@@ -149,7 +149,7 @@ async function openImportance(
     if (data !== undefined) await calibrationInput(checkpoint, ROUNDING, { data, tokens });
     return undefined;
   }
-  if (rounding === 'gptq') layerSumsOf(await readStatistics(path), inputGrams.name, inputGrams.onRequest);
+  if (rounding === 'gptq') layerSumsOf(await readStatistics(path), inputGrams.name, [inputGrams.name]);
   if (unread === undefined) return readImportance(checkpoint, path);
   // Without all weights it is unknown whether the statistics belong to this checkpoint.
   await readStatistics(path);

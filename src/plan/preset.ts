@@ -111,10 +111,10 @@ export function checkRetune(plan: AimedPlan, statistics: Statistics, realised: R
 
 /** Throws `bad-file` when statistics lack one that the preset reads: an older version measured fewer. */
 export function checkStatistics(
-  { statistics: usual, furtherStatistics = [] }: Preset,
+  { statistics: usual, furtherStatistics: further = [] }: Preset,
   options: z.input<z.ZodObject<PresetOptions>>,
   statistics: Statistics,
 ): void {
   for (const name of usual(options)) checkMeasured(statistics, name);
-  for (const name of furtherStatistics) checkMeasured(statistics, name, true);
+  for (const name of further) checkMeasured(statistics, name, further);
 }

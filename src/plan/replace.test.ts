@@ -45,11 +45,23 @@ function sumsOfLayer(layer: number): Sums {
   };
 }
 
+/** An error of a share of 1 costs so many nats in each layer. */
+function effectSums(effects: readonly number[]): Statistics['sums'] {
+  const sum = (rows: readonly (readonly number[])[]) => ({
+    shape: [rows.length, 2],
+    data: Float64Array.from(rows.flat()),
+  });
+  // Shares of 50 tokens, and nats of 10 positions.
+  return {
+    'ffn-effect': { moved: sum(effects.map(() => [5, 50])), divergence: sum(effects.map((effect) => [effect, 10])) },
+  };
+}
+
 let statistics: Statistics;
 beforeAll(() => {
   const facts = { layers: 5, neurons: NEURONS, sequences: SEQUENCES, sequenceLength: LENGTH };
   const layers = [LINEAR, NEAR, BENT, ...OTHERS].map(sumsOfLayer);
-  const made = statisticsOf(facts, {}, { 'ffn-moments': [...layers, {}] });
+  const made = statisticsOf(facts, effectSums([1, 1, 1, 1, 1]), { 'ffn-moments': [...layers, {}] });
   statistics = { ...made, model: { ...made.model, hiddenSize: HIDDEN } };
 });
 
@@ -116,6 +128,23 @@ describe('the preset replace', () => {
     await expect(planned({ prefill: 'dense' })).rejects.toMatchObject({
       code: 'usage',
       hint: expect.stringContaining('--gate'),
+    });
+  });
+
+  it('weighs what is wrong by what it costs at the end of the model', async () => {
+    const costly = { ...statistics, sums: effectSums([1e9, 1, 1, 1, 1]) };
+    const options = { preset: 'replace', skip: 0.1, gate: true } as const;
+    const { plan } = await makePlan(costly, options, 'sha', inMemory);
+    expect(plan.blocks.map(({ block }) => block)).toEqual(['layers.1.ffn']);
+    expect(plan.blocks[0].why).toMatch(/about \d+\.\d{4} nats/);
+  });
+
+  it('is not made where no error was tried', async () => {
+    const { sums: _, ...rest } = statistics;
+    const made = makePlan({ ...rest, sums: {} }, { preset: 'replace' }, 'sha', inMemory);
+    await expect(made).rejects.toMatchObject({
+      code: 'bad-file',
+      hint: expect.stringContaining('--with ffn-moments ffn-effect'),
     });
   });
 

@@ -4,11 +4,12 @@
  */
 import * as z from 'zod';
 import { LacunaError } from '../core/errors.ts';
+import { effectsOf } from '../core/ffn-effect.ts';
 import { type FfnSample, readFfnMoments, readFfnSample } from '../core/ffn-moments.ts';
 import { percent } from '../core/figures.ts';
 import { ffnBlock } from '../core/model.ts';
 import { type AimedPlan, type BlockPlan, layerOfBlock, type PlanTensors, type Repair } from '../core/plan.ts';
-import { layerSumsOf, type ReadSums, type Statistics } from '../core/statistics.ts';
+import { layerSumsOf, type ReadSums, type Statistics, sumsOf } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { repairBytes, unskippedFfnBytes } from './bytes.ts';
 import { type ErrorGate, expectedError, fitErrorGate } from './error-gate.ts';
@@ -18,7 +19,8 @@ import { checkCount, share, whole } from './options.ts';
 import { type Corrected, definePreset, type PresetPlan } from './preset.ts';
 import { allocate, type Candidate, errorCurve, type Scored } from './replaced-tokens.ts';
 
-const STATISTIC = 'ffn-moments';
+const MOMENTS = 'ffn-moments';
+const EFFECT = 'ffn-effect';
 const USUAL_SKIPPED = 0.2;
 
 /** Of the bytes that the block's own matrices have. */
@@ -58,7 +60,7 @@ export const replace = definePreset({
   options: OPTIONS,
   prefill: 'sparse',
   statistics: () => [],
-  furtherStatistics: [STATISTIC],
+  furtherStatistics: [MOMENTS, EFFECT],
   checkTarget,
   plan: planReplace,
   retune: retuneReplace,
@@ -68,11 +70,12 @@ async function planReplace(statistics: Statistics, options: Options, readSums: R
   const { skip: target = USUAL_SKIPPED, gate, warmUpTokens } = options;
   checkCount('warmUpTokens', warmUpTokens, 0, statistics.sequenceLength - 1);
   const rank = rankFor(statistics, options);
+  const effects = effectsOf(sumsOf(statistics, EFFECT));
   const fits: Fit[] = [];
   // Without a gate no token is spared, the first of a text neither.
   const spared = gate ? warmUpTokens : 0;
   for (const layer of Array(statistics.model.numHiddenLayers).keys())
-    fits.push(await fitLayer(statistics, layer, rank, spared, readSums));
+    fits.push(await fitLayer(statistics, { layer, most: rank, effect: effects[layer] }, spared, readSums));
   const chosen = gate ? gatedBlocks(statistics, fits, target) : wholeBlocks(statistics, fits, target);
   return {
     parts: {
@@ -106,7 +109,16 @@ interface Fit extends MapTensors {
   /** Share of the variance of what the block adds. */
   readonly explained: number;
   readonly gate: ErrorGate;
+  /** Of each token of the sample, which share of the stream's energy the map gets wrong. */
+  readonly errors: Float64Array;
   readonly scored: Scored;
+}
+
+/** Of which layer, of which rank at most, and what an error costs there (`effectsOf`). */
+interface Fitted {
+  readonly layer: number;
+  readonly most: number;
+  readonly effect: number;
 }
 
 interface MapTensors {
@@ -117,13 +129,12 @@ interface MapTensors {
 
 async function fitLayer(
   statistics: Statistics,
-  layer: number,
-  most: number,
+  { layer, most, effect }: Fitted,
   warmUpTokens: number,
   readSums: ReadSums,
 ): Promise<Fit> {
   const { hiddenSize: hidden } = statistics.model;
-  const sums = await readSums(layerSumsOf(statistics, STATISTIC, true)[layer]);
+  const sums = await readSums(layerSumsOf(statistics, MOMENTS)[layer]);
   const moments = readFfnMoments(sums, hidden);
   const fit = fitLowRank(moments, most);
   const rank = smallestEnough(fit.explained);
@@ -139,8 +150,8 @@ async function fitLayer(
   const sample = pastWarmUp(readFfnSample(sums, hidden), warmUpTokens);
   const errors = errorsOf(sample, tensors, hidden);
   const gate = fitErrorGate(sample.x, errors, hidden);
-  const scored = { tokens: sample.tokens, expected: expectedOf(sample, gate, hidden), errors };
-  return { layer, ...tensors, rank, explained: fit.explained[rank], gate, scored };
+  const scored = { tokens: sample.tokens, expected: expectedOf(sample, gate, hidden), errors: costsOf(errors, effect) };
+  return { layer, ...tensors, rank, explained: fit.explained[rank], gate, errors, scored };
 }
 
 function smallestEnough(explained: readonly number[]): number {
@@ -184,6 +195,11 @@ function errorsOf({ factors, x, y }: PastWarmUp, { reduce, expand, offset }: Map
   });
 }
 
+/** In nats at the end of the model. */
+function costsOf(errors: Float64Array, effect: number): Float64Array {
+  return errors.map((error) => effect * error);
+}
+
 function expectedOf({ factors, x }: PastWarmUp, gate: ErrorGate, hidden: number): Float64Array {
   return factors.map((_, token) => expectedError(gate, x.subarray(token * hidden, (token + 1) * hidden)));
 }
@@ -200,7 +216,7 @@ function timesVector(matrix: Float32Array, x: ArrayLike<number>, rows: number): 
   return result;
 }
 
-/** The blocks and thresholds with which the target is met at the least error, without blocks that few tokens would skip. */
+/** The blocks and thresholds with which the target is met at the least cost, without blocks that few tokens would skip. */
 function gatedBlocks(statistics: Statistics, fits: readonly Fit[], target: number): ReplacedBlock[] {
   const blocks = target * fits.length;
   let candidates: readonly Candidate[] = fits.map(({ layer, scored }) => ({ layer, curve: errorCurve(scored) }));
@@ -227,21 +243,21 @@ function outOfReach(target: number, candidates: readonly Candidate[], layers: nu
   );
 }
 
-/** As many blocks as come nearest to the target: those of the least error, but none that is far off for any token. */
+/** As many blocks as come nearest to the target: those that cost least, but none that is far off for any token. */
 function wholeBlocks(statistics: Statistics, fits: readonly Fit[], target: number): ReplacedBlock[] {
   const count = Math.max(1, Math.round(target * fits.length));
-  const errorOf = ({ scored: { errors } }: Fit) => errors.reduce((sum, error) => sum + error, 0) / errors.length;
-  const usable = fits.filter(({ scored: { errors } }) => errors.every((error) => error < MOST_WRONG));
+  const costOf = ({ scored: { errors } }: Fit) => errors.reduce((sum, error) => sum + error, 0) / errors.length;
+  const usable = fits.filter(({ errors }) => errors.every((error) => error < MOST_WRONG));
   if (usable.length < count)
     throw new LacunaError(
       'usage',
       `${usable.length} of the ${fits.length} FFN blocks can be replaced for every token, wanted ${count}`,
       { hint: 'Ask for less with --skip, or let a gate decide: --gate.' },
     );
-  const chosen = usable.toSorted((a, b) => errorOf(a) - errorOf(b)).slice(0, count);
+  const chosen = usable.toSorted((a, b) => costOf(a) - costOf(b)).slice(0, count);
   return chosen
     .toSorted((a, b) => a.layer - b.layer)
-    .map((fit) => replacedBlock(statistics, fit, { layer: fit.layer, skipped: 1, error: errorOf(fit) }));
+    .map((fit) => replacedBlock(statistics, fit, { layer: fit.layer, skipped: 1, error: costOf(fit) }));
 }
 
 type ReplacedBlock = BlockPlan & { readonly repair: Repair };
@@ -249,7 +265,7 @@ type ReplacedBlock = BlockPlan & { readonly repair: Repair };
 interface Taken {
   readonly layer: number;
   readonly skipped: number;
-  /** Of the tokens that skip. */
+  /** What the map costs where it stands in, in nats a token. */
   readonly error: number;
   /** Absent where all do. */
   readonly threshold?: number;
@@ -278,8 +294,8 @@ function replacedBlock({ model }: Statistics, fit: Fit, { skipped, error, thresh
   };
 }
 
-function whyOf(explained: number, error: number): string {
-  return `the map explains ${percent(explained)} of what the block adds; where it stands in, ${percent(error, 2)} of the stream is wrong`;
+function whyOf(explained: number, cost: number): string {
+  return `the map explains ${percent(explained)} of what the block adds; where it stands in, about ${cost.toFixed(4)} nats of KL divergence`;
 }
 
 type NamedTensor = [string, { shape: number[]; data: Float32Array }];
@@ -312,11 +328,12 @@ async function retuneReplace(
   readSums: ReadSums,
 ): Promise<Corrected> {
   const layers = statistics.model.numHiddenLayers;
+  const effects = effectsOf(sumsOf(statistics, EFFECT));
   const candidates: Candidate[] = [];
   for (const { block, repair } of plan.blocks) {
     if (!isGated(repair)) continue;
     const layer = layerOfBlock(block);
-    const scored = await scorePlanned(plan, tensors, statistics, layer, repair, readSums);
+    const scored = await scorePlanned(plan, tensors, statistics, { layer, effect: effects[layer] }, repair, readSums);
     candidates.push({ layer, curve: errorCurve(scored) });
   }
   const planned = plan.blocks.reduce((sum, { expected }) => sum + (expected.skipped ?? 0), 0);
@@ -352,7 +369,7 @@ async function scorePlanned(
   { skipping }: AimedPlan,
   tensors: PlanTensors,
   statistics: Statistics,
-  layer: number,
+  { layer, effect }: Omit<Fitted, 'most'>,
   { tensors: named, gate }: GatedRepair,
   readSums: ReadSums,
 ): Promise<Scored> {
@@ -364,7 +381,7 @@ async function scorePlanned(
       hint: 'Make the plan again with lacuna plan.',
     });
   };
-  const sums = await readSums(layerSumsOf(statistics, STATISTIC, true)[layer]);
+  const sums = await readSums(layerSumsOf(statistics, MOMENTS)[layer]);
   const found = {
     reduce: tensor(named.reduce),
     expand: tensor(named.expand),
@@ -372,5 +389,5 @@ async function scorePlanned(
   };
   const sample = pastWarmUp(readFfnSample(sums, hidden), skipping?.warmUpTokens ?? 0);
   const expected = expectedOf(sample, { ...gate, slope: tensor(gate.tensors.slope) }, hidden);
-  return { tokens: sample.tokens, expected, errors: errorsOf(sample, found, hidden) };
+  return { tokens: sample.tokens, expected, errors: costsOf(errorsOf(sample, found, hidden), effect) };
 }

@@ -155,7 +155,7 @@ function withOthers({ wants, keep }: LayerKeeper, spill: Spill): LayerKeeper {
 async function gramsInFile({ checkpoint, pieces }: OpenedCheckpoint, options: RoundOptions): Promise<Grams> {
   const { importance: path = '', threads, signal } = options;
   const statistics = await readStatisticsOf(checkpoint, path, wantedForRounding(pieces.spec));
-  const layers = layerSumsOf(statistics, inputGrams.name, inputGrams.onRequest);
+  const layers = layerSumsOf(statistics, inputGrams.name, [inputGrams.name]);
   const handOn = async ({ wants, keep }: LayerKeeper) => {
     for (const [layer, sums] of layers.entries()) {
       throwIfAborted(signal);
