@@ -1,0 +1,85 @@
+/** Spark Transformer through the pipeline: its FFNs and its attention as operators, in every precision and by every host. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { assemble, modelLayout, openModel } from '../converters/index.ts';
+import { openCheckpoint } from '../formats/checkpoint.ts';
+import { PRECISION_NAMES, type PrecisionName } from '../src/core/precision.ts';
+import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
+import { openNativeSession, openSession } from '../src/runtime/index.ts';
+import { RELATIVE, readExpected, relativeError } from './expected-logits.ts';
+import { hasNative, library, runOracle } from './native/library.ts';
+import { nativeLib } from './native-lib.ts';
+import { root, temporaryFolder } from './temporary.ts';
+import { chosen, logitsOf, written } from './trained-models.ts';
+
+const folder = temporaryFolder();
+const addon = join(nativeLib, 'lacuna_node.node');
+const variant = (name: string) => join(root, 'fixtures/gemma-variants', name);
+const expectedOf = (name: string) => join(variant(name), 'expected.safetensors');
+const NAMES = ['spark', 'spark-ffn', 'spark-attention'];
+
+async function opened(name: string, precision: PrecisionName = 'fp32') {
+  const checkpoint = await openCheckpoint(variant(name));
+  return { checkpoint, graph: fuseSkipNorms(assemble(openModel(checkpoint, { precision }))) };
+}
+
+describe.each(NAMES)('%s with its blocks as operators', (name) => {
+  it('chooses neurons in the layers that were trained to, and still has the expected logits', async () => {
+    const { checkpoint, graph } = await opened(name);
+    const sparse = fuseDecoderParts(graph);
+    const layers = modelLayout(checkpoint).layers.filter(({ gateQuantile }) => gateQuantile !== undefined);
+    expect(chosen(sparse)).toHaveLength(layers.length);
+    const { ids, logits } = await readExpected(expectedOf(name));
+    const model = await written(folder, sparse);
+    for (const chunk of [ids.length, 5, 1])
+      expect(relativeError(await logitsOf(await openSession(model), ids, chunk), logits)).toBeLessThan(RELATIVE);
+  });
+
+  it.runIf(existsSync(addon))('has them by our kernels', async () => {
+    const { graph } = await opened(name);
+    const { ids, logits } = await readExpected(expectedOf(name));
+    const model = await written(folder, fuseDecoderParts(graph));
+    for (const chunk of [ids.length, 5, 1]) {
+      const session = await openNativeSession(model, { addon, operators: library });
+      expect(relativeError(await logitsOf(session, ids, chunk), logits)).toBeLessThan(RELATIVE);
+    }
+  });
+
+  it.runIf(hasNative)('has them in Python’s ONNX Runtime, with the library and without', async () => {
+    const { graph } = await opened(name);
+    const fused = fuseDecoderParts(graph);
+    const model = await written(folder, fused);
+    for (const feed of ['chunk', 'token']) {
+      runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed);
+      if (fused.functions.length === 0) continue;
+      const output = runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed, '--library', library);
+      if (chosen(fused).length > 0) expect(output).toMatch(/kernels: .*GatedFFN_2_\d x/);
+    }
+  });
+});
+
+describe('precisions', () => {
+  /** Of the dense graph: its products in blocks round activations to 8 bits, one way or another at a tie. */
+  const FLOATS: Readonly<Record<string, number>> = { fp32: 1e-5, bf16: 1e-5, fp16: 1e-2 };
+  /** A fraction of what the precision itself may cost (converters/precisions.test.ts), as a share of the largest logit. */
+  const BLOCKS: Readonly<Record<string, number>> = { int8: 0.08, int6: 0.16, int5: 0.3, int4: 0.6 };
+
+  it.each(PRECISION_NAMES)(
+    '%s: one operator a trained block, and nearly the logits of the graph without',
+    async (precision) => {
+      const { graph } = await opened('spark-ffn', precision);
+      const sparse = fuseDecoderParts(graph);
+      expect(chosen(sparse)).toHaveLength(3);
+      const { ids } = await readExpected(expectedOf('spark-ffn'));
+      const whole = await logitsOf(await openSession(await written(folder, graph)), ids);
+      const model = await written(folder, sparse);
+      // `down` of a chosen row has the codes of its own blocks: another rounding to the same bits.
+      const limit = FLOATS[precision] ?? BLOCKS[precision];
+      expect(relativeError(await logitsOf(await openSession(model), ids), whole)).toBeLessThan(limit);
+      if (!existsSync(addon)) return;
+      const native = await openNativeSession(model, { addon, operators: library });
+      expect(relativeError(await logitsOf(native, ids), whole)).toBeLessThan(limit);
+    },
+  );
+});
