@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { assemble, modelLayout, openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
+import type { Graph } from '../src/core/graph.ts';
 import { PRECISION_NAMES, type PrecisionName } from '../src/core/precision.ts';
+import { operatorOf } from '../src/ops/index.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openNativeSession, openSession } from '../src/runtime/index.ts';
 import { RELATIVE, readExpected, relativeError } from './expected-logits.ts';
@@ -19,6 +21,8 @@ const variant = (name: string) => join(root, 'fixtures/gemma-variants', name);
 const expectedOf = (name: string) => join(variant(name), 'expected.safetensors');
 const NAMES = ['spark', 'spark-ffn', 'spark-attention'];
 
+const attending = ({ nodes }: Graph) => nodes.filter((node) => operatorOf(node) === 'SparkAttention');
+
 async function opened(name: string, precision: PrecisionName = 'fp32') {
   const checkpoint = await openCheckpoint(variant(name));
   return { checkpoint, graph: fuseSkipNorms(assemble(openModel(checkpoint, { precision }))) };
@@ -30,6 +34,7 @@ describe.each(NAMES)('%s with its blocks as operators', (name) => {
     const sparse = fuseDecoderParts(graph);
     const layers = modelLayout(checkpoint).layers.filter(({ gateQuantile }) => gateQuantile !== undefined);
     expect(chosen(sparse)).toHaveLength(layers.length);
+    expect(attending(sparse)).toHaveLength(name === 'spark-ffn' ? 0 : 3);
     const { ids, logits } = await readExpected(expectedOf(name));
     const model = await written(folder, sparse);
     for (const chunk of [ids.length, 5, 1])
@@ -52,9 +57,9 @@ describe.each(NAMES)('%s with its blocks as operators', (name) => {
     const model = await written(folder, fused);
     for (const feed of ['chunk', 'token']) {
       runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed);
-      if (fused.functions.length === 0) continue;
       const output = runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed, '--library', library);
       if (chosen(fused).length > 0) expect(output).toMatch(/kernels: .*GatedFFN_2_\d x/);
+      if (attending(fused).length > 0) expect(output).toMatch(/kernels: .*SparkAttention_2_\d x/);
     }
   });
 });

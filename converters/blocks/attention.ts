@@ -1,8 +1,8 @@
 /** Grouped-query attention (Ainslie et al. 2023) with rotary positions and its cache, in one GroupQueryAttention. */
 import { type Attribute, attr, CONTRIB_DOMAIN, type Initializer, type ValueInfo } from '../../src/core/graph.ts';
-import { type GraphBuilder, value } from '../../src/core/graph-builder.ts';
+import { GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import { type ModelSpec, tapName } from '../../src/core/model.ts';
-import { attentionQuantiles, writeSparkAttention } from '../../src/core/spark-attention.ts';
+import { attentionQuantiles, sparkAttentionScope, writeSparkAttention } from '../../src/core/spark-attention.ts';
 import { cast, concatRows, float32Tensor, stackQuantized, type TensorExpr } from '../../src/core/tensor.ts';
 import type { DecoderConfig, FewKeys } from '../config/decoder-config.ts';
 import type { Weight, Weights } from '../weights.ts';
@@ -78,8 +78,9 @@ function sparkAttention(
   const past = cacheNames(`past_key_values.${index}`);
   const present = cacheNames(`present.${index}`);
   const y = tapName(index, 'attended');
+  const own = new GraphBuilder(sparkAttentionScope(index));
   writeSparkAttention(
-    g,
+    own,
     {
       projected,
       past_key: past.key,
@@ -95,6 +96,7 @@ function sparkAttention(
     { y, present_key: present.key, present_value: present.value },
     { heads, kvHeads, headDim, predictorSize, softcap: config.attentionSoftcap, floats },
   );
+  g.nodes.push(...own.nodes);
   return y;
 }
 

@@ -58,6 +58,11 @@ export interface SparkAttentionOutputs {
   readonly attended?: string;
 }
 
+/** The prefix of a layer's nodes, by which a rewrite finds them. */
+export function sparkAttentionScope(layer: number): string {
+  return `layers.${layer}.attention`;
+}
+
 /** The least float32: as a quantile it lets all pass, as a score none. */
 const LEAST = -3.4028234663852886e38;
 

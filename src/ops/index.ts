@@ -16,4 +16,11 @@ export {
   recordedBy,
   variantOfNode,
 } from './gated-ffn.ts';
+export {
+  attendedOf,
+  type SparkAttentionVariant,
+  sparkAttentionBody,
+  sparkAttentionNode,
+  sparkAttentionNodes,
+} from './spark-attention.ts';
 export { statisticalTopKBody, statisticalTopKNode } from './statistical-top-k.ts';
