@@ -1,14 +1,20 @@
 /** Spark Transformer through the pipeline: its FFNs and its attention as operators, in every precision and by every host. */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { assemble, modelLayout, openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
+import { readOnnx } from '../formats/onnx/index.ts';
+import { readSafetensors } from '../formats/safetensors/index.ts';
 import type { Graph } from '../src/core/graph.ts';
 import { PRECISION_NAMES, type PrecisionName } from '../src/core/precision.ts';
+import type { TensorExpr } from '../src/core/tensor.ts';
+import { convert, evaluate } from '../src/index.ts';
 import { operatorOf } from '../src/ops/index.ts';
+import { openMeasuredSession } from '../src/pipeline/engine/measured-session.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openNativeSession, openSession } from '../src/runtime/index.ts';
+import { readTensorBytes } from '../src/tensors/index.ts';
 import { RELATIVE, readExpected, relativeError } from './expected-logits.ts';
 import { hasNative, library, runOracle } from './native/library.ts';
 import { nativeLib } from './native-lib.ts';
@@ -62,6 +68,86 @@ describe.each(NAMES)('%s with its blocks as operators', (name) => {
       if (attending(fused).length > 0) expect(output).toMatch(/kernels: .*SparkAttention_2_\d x/);
     }
   });
+});
+
+describe('the trained model', () => {
+  const trained = join(root, 'fixtures/spark/spark');
+  const expected = join(trained, 'expected.safetensors');
+  const { held_out: heldOut, margin } = JSON.parse(readFileSync(join(trained, 'expected.json'), 'utf8'));
+  const dense = JSON.parse(readFileSync(join(root, 'fixtures/spark/dense/expected.json'), 'utf8'));
+
+  async function fused() {
+    const checkpoint = await openCheckpoint(trained);
+    return {
+      checkpoint,
+      graph: fuseDecoderParts(fuseSkipNorms(assemble(openModel(checkpoint, { precision: 'fp32' })))),
+    };
+  }
+
+  it('leaves out what it was trained to, and predicts held-out text as well as its dense twin', () => {
+    const config = JSON.parse(readFileSync(join(trained, 'config.json'), 'utf8'));
+    for (const share of heldOut.kept_share) expect(Math.abs(share - 0.08)).toBeLessThan(0.01);
+    for (const keys of heldOut.attended) expect(Math.abs(keys / config.attended_tokens - 1)).toBeLessThan(0.1);
+    expect(heldOut.loss / dense.held_out.loss).toBeLessThan(1.02);
+  });
+
+  it('has the logits of the training code, and its counts of neurons and keys', async () => {
+    const { checkpoint, graph } = await fused();
+    const { ids, logits } = await readExpected(expected);
+    // No score is nearer to its threshold than rounding moves it.
+    expect(margin).toBeGreaterThan(5e-6);
+    const model = await written(folder, graph);
+    for (const chunk of [ids.length, 7])
+      expect(relativeError(await logitsOf(await openSession(model), ids, chunk), logits)).toBeLessThan(RELATIVE);
+    const native = existsSync(addon) ? { addon, operators: library } : undefined;
+    const session = await openMeasuredSession(join(model, 'model.onnx'), await readOnnx(join(model, 'model.onnx')), {
+      native,
+    });
+    const { extras } = await session.step(ids, session.emptyCache()).finally(() => session.close());
+    const { tensors } = await readSafetensors(expected);
+    const counts = async (name: string) =>
+      new Int32Array((await readTensorBytes(tensors.get(name) as TensorExpr)).slice().buffer);
+    const [kept, attended] = [await counts('kept'), await counts('attended')];
+    for (let layer = 0; layer < modelLayout(checkpoint).layers.length; layer++) {
+      const of = (all: Int32Array) => Array.from(all.subarray(layer * ids.length, (layer + 1) * ids.length));
+      expect(Array.from(extras[`layers.${layer}.attended_keys`].data, Number)).toEqual(of(attended));
+      // A gate within rounding of the cut adds nothing whether it is counted or not.
+      const off = of(kept).filter((count, token) => Number(extras[`layers.${layer}.kept`].data[token]) !== count);
+      expect(off.length).toBeLessThan(3);
+    }
+  });
+
+  it.runIf(existsSync(addon))('has them token by token by our kernels', async () => {
+    const { graph } = await fused();
+    const { ids, logits } = await readExpected(expected);
+    const session = await openNativeSession(await written(folder, graph), { addon, operators: library });
+    expect(relativeError(await logitsOf(session, ids, 1), logits)).toBeLessThan(RELATIVE);
+  });
+
+  it.runIf(existsSync(addon))(
+    'has its perplexity in a folder, and eval counts what is left out',
+    async () => {
+      const output = join(folder, 'trained');
+      await convert({ checkpoint: trained, output, dtype: ['fp32', 'int8'] });
+      const measured = await evaluate({ folder: output, tokens: heldOut.scored_tokens });
+      expect(measured.perplexity?.scoredTokens).toBe(heldOut.scored_tokens);
+      expect(measured.perplexity?.meanNll).toBeCloseTo(heldOut.loss, 4);
+      const { modes } = await evaluate({
+        folder: output,
+        dtype: 'int8',
+        againstDtype: 'fp32',
+        tokens: 4000,
+        modes: ['all'],
+      });
+      const [{ perplexityRatio, realised }] = modes;
+      expect(Math.abs(perplexityRatio.value - 1)).toBeLessThan(0.01);
+      expect(Math.abs((realised?.density ?? 0) - 0.08)).toBeLessThan(0.01);
+      // The first tokens of a window see fewer keys.
+      expect(realised?.attendedKeys).toBeGreaterThan(28);
+      expect(realised?.attendedKeys).toBeLessThan(36);
+    },
+    300_000,
+  );
 });
 
 describe('precisions', () => {

@@ -22,5 +22,6 @@ export {
   sparkAttentionBody,
   sparkAttentionNode,
   sparkAttentionNodes,
+  sparkVariantOf,
 } from './spark-attention.ts';
 export { statisticalTopKBody, statisticalTopKNode } from './statistical-top-k.ts';

@@ -9,7 +9,7 @@ import {
 } from '../core/spark-attention.ts';
 import type { Body } from './bodies.ts';
 import { operatorBody } from './body.ts';
-import { callNode, outputOf, type PlainCall } from './contract.ts';
+import { type AttributeName, callNode, outputOf, type PlainCall } from './contract.ts';
 
 /** The operators' values are float32. */
 export type SparkAttentionVariant = Omit<SparkAttentionSizes, 'floats'> & {
@@ -43,6 +43,22 @@ export function sparkAttentionNode(
       softcap: attr.float(softcap),
     },
   });
+}
+
+/** What a node says of its variant; the width of heads is that of its caches. */
+export function sparkVariantOf(node: Node, headDim: number): SparkAttentionVariant {
+  const number = (name: AttributeName<'SparkAttention'>) => {
+    const attribute = node.attributes[name];
+    return attribute?.kind === 'int' || attribute?.kind === 'float' ? attribute.value : 0;
+  };
+  return {
+    heads: number('num_heads'),
+    kvHeads: number('kv_num_heads'),
+    headDim,
+    predictorSize: number('predictor_size'),
+    softcap: number('softcap') || undefined,
+    counted: attendedOf(node) !== undefined,
+  };
 }
 
 /** The name of its count, where a node has that output. */

@@ -31,12 +31,14 @@ import {
   gatedFfnBody,
   gatedFfnNode,
   neuronRecords,
+  operatorOf,
   recordedBy,
   variantOfNode,
 } from '../ops/index.ts';
 import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
 import { type BlockContext, scoreWeights } from './plan-context.ts';
+import { countedAttention } from './spark-attention.ts';
 import { type StoredWeight, turnableWeight } from './stored-weight.ts';
 
 export interface GatedBlock {
@@ -53,12 +55,14 @@ export interface GatedBlock {
 const GATED = '.ffn.gated';
 
 /**
- * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s]. This takes operators, so only
- * models to be measured have it. Throws `mismatch` where a node is not named as `applyPlan` names it.
+ * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s], neurons, and `layers.<i>.attended_keys`,
+ * keys of all heads together. This takes operators, so only models to be measured have it. Throws `mismatch` where a node
+ * is not named as rewrites name it.
  */
 export function withCounts(graph: Graph): Graph {
   const bodies = new Bodies(graph.functions);
   const nodes = graph.nodes.map((node) => {
+    if (operatorOf(node) === 'SparkAttention') return countedAttention(graph, node, bodies);
     if (!choosesNeurons(node) || countOf(node) !== undefined) return node;
     if (node.name.endsWith(GATED)) return countedNode(node, `${node.name.slice(0, -GATED.length)}.kept`, bodies);
     throw new LacunaError('mismatch', `What ${node.name} leaves out cannot be counted: it is not named as a layer is`, {

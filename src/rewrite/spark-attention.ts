@@ -1,4 +1,5 @@
 /** Gives Spark Transformer's attention one operator a layer, whose kernel reads no more of a key than its scores need. */
+import { LacunaError } from '../core/errors.ts';
 import { type Graph, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
 import { value } from '../core/graph-builder.ts';
 import { tapName } from '../core/model.ts';
@@ -9,11 +10,13 @@ import {
   sparkAttentionScope,
 } from '../core/spark-attention.ts';
 import {
+  attendedOf,
   Bodies,
   type SparkAttentionVariant,
   sparkAttentionBody,
   sparkAttentionNode,
   sparkAttentionNodes,
+  sparkVariantOf,
 } from '../ops/index.ts';
 import { dropUnusedInitializers, type GraphIndex, indexGraph, replaceNodes } from './graph-index.ts';
 import type { Pass, RuleReport } from './pass.ts';
@@ -69,10 +72,21 @@ function nodeName(layer: number): string {
   return `${sparkAttentionScope(layer)}.spark`;
 }
 
-/** The layer of a node that this pass made. */
-export function layerOfSparkNode({ name }: Node): number | undefined {
-  const [, layer] = NODE.exec(name) ?? [];
-  return layer === undefined ? undefined : Number(layer);
+/**
+ * A calling node as the same call of the body that counts, `layers.<i>.attended_keys` naming its count. Throws `mismatch` where
+ * the node is not named as this pass names it.
+ */
+export function countedAttention(graph: Graph, node: Node, bodies: Bodies): Node {
+  if (attendedOf(node) !== undefined) return node;
+  const [, layer] = NODE.exec(node.name) ?? [];
+  const shape = graph.inputs.find(({ name }) => name === node.inputs[1])?.shape;
+  if (layer === undefined || typeof shape?.[3] !== 'number')
+    throw new LacunaError('mismatch', `What ${node.name} attends to cannot be counted: it is not named as a layer is`, {
+      hint: 'Measure the folder as lacuna convert wrote it.',
+    });
+  const variant = { ...sparkVariantOf(node, shape[3]), counted: true };
+  const opType = bodies.opTypeOf(sparkAttentionBody(variant));
+  return { ...node, opType, outputs: [...node.outputs, `layers.${layer}.attended_keys`] };
 }
 
 /** Layers with nodes of that scope. */
