@@ -150,6 +150,27 @@ describe('the trained model', () => {
   );
 });
 
+describe('rounding by a text', () => {
+  /** Of logits: what rounding to 4 bits costs. */
+  async function lossOf(output: string): Promise<number> {
+    const { ids, logits } = await readExpected(join(root, 'fixtures/spark/spark/expected.safetensors'));
+    const rounded = await logitsOf(await openSession(output), ids);
+    return Math.sqrt(logits.reduce((sum, logit, i) => sum + (logit - rounded[i]) ** 2, 0) / logits.length);
+  }
+
+  it('gives gate and up the Gram matrix, or the moments, of the entries that each reads', async () => {
+    const checkpoint = join(root, 'fixtures/spark/spark');
+    const options = { checkpoint, dtype: 'int4' } as const;
+    const text = { data: [join(root, 'texts/fit.txt')], tokens: 2048 };
+    await convert({ ...options, output: join(folder, 'plain') });
+    await convert({ ...options, ...text, output: join(folder, 'gptq') });
+    await convert({ ...options, ...text, rounding: 'search', output: join(folder, 'search') });
+    const plain = await lossOf(join(folder, 'plain'));
+    expect(await lossOf(join(folder, 'gptq'))).toBeLessThan(plain);
+    expect(await lossOf(join(folder, 'search'))).toBeLessThan(1.05 * plain);
+  }, 120_000);
+});
+
 describe('precisions', () => {
   /** Of the dense graph: its products in blocks round activations to 8 bits, one way or another at a tie. */
   const FLOATS: Readonly<Record<string, number>> = { fp32: 1e-5, bf16: 1e-5, fp16: 1e-2 };

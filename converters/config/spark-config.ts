@@ -50,7 +50,11 @@ function ffnFields({ spec, layers }: DecoderConfig, [r, k]: Pair, path: string):
   expectRange('ffn_predictor_size', r, 1, hiddenSize - 1, `hidden_size is ${hiddenSize}`, path);
   expectRange('ffn_active_neurons', k, 1, intermediateSize - 1, `intermediate_size is ${intermediateSize}`, path);
   const gateQuantile = Math.fround(normalQuantile(1 - k / intermediateSize));
-  return { gateInputs: r, layers: layers.map((layer) => ({ ...layer, gateQuantile })) };
+  return {
+    gateInputs: r,
+    spec: { ...spec, gateInputs: r },
+    layers: layers.map((layer) => ({ ...layer, gateQuantile })),
+  };
 }
 
 function fewKeys({ spec }: DecoderConfig, [r, k]: Pair, path: string): FewKeys {
