@@ -6,7 +6,7 @@ import { HEAD_WEIGHT, type ModelSpec, specOfLayer } from '../src/core/model.ts';
 import { type Sums, sumData } from '../src/core/statistics.ts';
 import { fillSymmetric, triangleSize } from '../src/core/wide-sums.ts';
 import { addWide, addWideSums, emptyWide } from './exact-sum.ts';
-import { inputOf, LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
+import { inputOf, LINEAR_INPUTS, type LinearInput, partsOf } from './linear-inputs.ts';
 import type { HeadContext, OpenSums, Statistic, TapValues } from './statistic.ts';
 
 /**
@@ -117,6 +117,21 @@ export function* gramsOf(sums: Sums, layer: number, spec: ModelSpec): Generator<
     return;
   }
   const own = specOfLayer(spec, layer);
-  for (const { name, readers, width } of LINEAR_INPUTS)
-    yield { readers: readers(layer, spec), width: width(own), gram: gram(name, width(own)) };
+  for (const input of LINEAR_INPUTS) {
+    const width = input.width(own);
+    const whole = gram(input.name, width);
+    for (const { readers, from, to } of partsOf(input, layer, spec, width))
+      yield { readers, width: to - from, gram: to - from === width ? whole : blockOf(whole, width, from, to) };
+  }
+}
+
+/** Rows and columns `from` to before `to` of a square matrix. */
+function blockOf(matrix: Float32Array, width: number, from: number, to: number): Float32Array {
+  const size = to - from;
+  const block = new Float32Array(size * size);
+  for (let row = 0; row < size; row++) {
+    const start = (from + row) * width;
+    block.set(matrix.subarray(start + from, start + to), row * size);
+  }
+  return block;
 }

@@ -4,7 +4,7 @@ import { type Statistics, type Sums, sumData, sumsOf } from '../src/core/statist
 import { type BytesTensor, float32Tensor } from '../src/core/tensor.ts';
 import { wideValues } from '../src/core/wide-sums.ts';
 import { addWide, addWideSums, emptyWide } from './exact-sum.ts';
-import { LINEAR_INPUTS, type LinearInput } from './linear-inputs.ts';
+import { LINEAR_INPUTS, type LinearInput, partsOf } from './linear-inputs.ts';
 import type { Statistic } from './statistic.ts';
 
 export const inputMoments: Statistic = {
@@ -122,9 +122,12 @@ export function importanceOf(statistics: Statistics): Map<string, BytesTensor> {
   const importance = new Map<string, BytesTensor>();
   const mean = (squares: Float64Array) => float32Tensor(squares.map((square) => square / tokens));
   for (let layer = 0; layer < model.numHiddenLayers; layer++)
-    for (const { name, readers } of LINEAR_INPUTS) {
-      const tensor = mean(layerSquares(moments, name, layer));
-      for (const weight of readers(layer, model)) importance.set(weight, tensor);
+    for (const input of LINEAR_INPUTS) {
+      const squares = layerSquares(moments, input.name, layer);
+      for (const { readers, from, to } of partsOf(input, layer, model, squares.length)) {
+        const tensor = mean(squares.subarray(from, to));
+        for (const weight of readers) importance.set(weight, tensor);
+      }
     }
   return importance.set(HEAD_WEIGHT, mean(wideValues(sumData(moments, 'head_in', 'float64', [2, model.hiddenSize]))));
 }

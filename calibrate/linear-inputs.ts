@@ -42,6 +42,30 @@ export const LINEAR_INPUTS: readonly LinearInput[] = [
   },
 ];
 
+/** The entries of an input that some of its readers multiply. */
+export interface InputPart {
+  readonly readers: readonly string[];
+  readonly from: number;
+  readonly to: number;
+}
+
+/** The parts of an input: one, unless gate and up read entries of their own. */
+export function partsOf(
+  { name, readers }: LinearInput,
+  layer: number,
+  spec: Pick<ModelSpec, 'cacheLayers' | 'gateInputs'>,
+  width: number,
+): readonly InputPart[] {
+  const all = readers(layer, spec);
+  const { gateInputs } = spec;
+  if (name !== 'ffn_in' || gateInputs === undefined) return [{ readers: all, from: 0, to: width }];
+  const [gate, up] = all;
+  return [
+    { readers: [gate], from: 0, to: gateInputs },
+    { readers: [up], from: gateInputs, to: width },
+  ];
+}
+
 /** An input [tokens, width], or a range of its values, multiplied in float32 as in the graph. */
 export function inputOf(
   { factors: [first, ...others] }: LinearInput,

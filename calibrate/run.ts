@@ -112,6 +112,7 @@ export async function calibrate(
       hiddenSize: spec.hiddenSize,
       intermediateSize: spec.intermediateSize,
       ...(spec.cacheLayers !== undefined && { cacheLayers: spec.cacheLayers }),
+      ...(spec.gateInputs !== undefined && { gateInputs: spec.gateInputs }),
     },
     texts,
     sequenceLength,

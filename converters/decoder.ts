@@ -1,5 +1,6 @@
 /** Decoders built like LLaMA, from checkpoint to pieces: embedding, equal layers, norm and head. */
 import type { Checkpoint } from '../src/core/checkpoint.ts';
+import { LacunaError } from '../src/core/errors.ts';
 import type { Graph, Initializer, ValueInfo } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { EMBEDDING_WEIGHT, HEAD_TAP, HEAD_WEIGHT, hiddenName, type ModelPieces } from '../src/core/model.ts';
@@ -13,7 +14,7 @@ import { embedding } from './blocks/embedding.ts';
 import { head } from './blocks/head.ts';
 import type { DecoderParts, Floats } from './blocks/parts.ts';
 import { rmsNorm, streamEpsilon } from './blocks/rms-norm.ts';
-import { rotaryTables } from './blocks/rotary.ts';
+import { partTables, rotaryTables } from './blocks/rotary.ts';
 import {
   type DecoderConfig,
   type DecoderConfigSurvey,
@@ -68,6 +69,7 @@ export function architectureOf<Config extends DecoderConfig>(decoder: Decoder<Co
   const read = (checkpoint: Checkpoint) => settledConfig(survey(checkpoint));
   const open = (checkpoint: Checkpoint, storage: StorageOptions): ModelPieces => {
     const config = read(checkpoint);
+    checkParts(config, checkpoint, storage);
     checkTensors(checkpoint, tensors(config), { ignores: ignores(config) });
     const importance = storage.importance && ofStored(storage.importance, config);
     if (importance !== undefined) checkImportance(checkpoint, importance);
@@ -94,6 +96,20 @@ export function architectureOf<Config extends DecoderConfig>(decoder: Decoder<Co
   return { modelType, className, open, problems, layout };
 }
 
+/** Refuses blocks that the two parts of an FFN's input would share. */
+function checkParts({ gateInputs, spec }: DecoderConfig, { path }: Checkpoint, storage: StorageOptions): void {
+  if (gateInputs === undefined) return;
+  const isWhole = (size: number) => gateInputs % size === 0 && (spec.hiddenSize - gateInputs) % size === 0;
+  for (const { name, linear } of [storage.precision, ...(storage.mix?.values() ?? [])])
+    if (linear.kind === 'blocks' && !isWhole(linear.blockSize))
+      throw new LacunaError(
+        'unsupported',
+        `${path} cannot be in ${name}: its FFNs' gates read ${gateInputs} of ${spec.hiddenSize} entries, and both parts ` +
+          `would have to be multiples of ${linear.blockSize}`,
+        { hint: 'Convert it to floats: --dtype fp32, fp16 or bf16.' },
+      );
+}
+
 /** Importances by the names in the checkpoint. A head that is the embedding has no weight of its own. */
 function ofStored(importance: Importance, { sharesHead }: DecoderConfig): Importance {
   const head = importance.get(HEAD_WEIGHT);
@@ -118,6 +134,7 @@ function partsOf<Config extends DecoderConfig>(
     streamScale: streamScale(config, floats),
     normWeights: traits.addsOneToNorms ? plusOne(tensors, floats) : weights,
     rotary: (name) => rotaryTables(ropes[name], spec.headDim, spec.contextLength),
+    partRotary: (name, width) => partTables(ropes[name], width, spec.contextLength),
   };
 }
 

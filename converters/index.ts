@@ -16,6 +16,7 @@ import { gemma3nMultimodal } from './gemma3n-multimodal.ts';
 import type { ModelLayout } from './layout.ts';
 import { llama } from './llama.ts';
 import { mistral } from './mistral.ts';
+import { spark } from './spark.ts';
 import { sparseLlama } from './sparsellama.ts';
 
 export type { UnreadTensors } from './architecture.ts';
@@ -37,6 +38,7 @@ export const ARCHITECTURES: readonly Architecture[] = [
   gemma3Multimodal,
   gemma3n,
   gemma3nMultimodal,
+  spark,
 ];
 
 const MODEL_TYPES = ARCHITECTURES.map(({ modelType }) => modelType);

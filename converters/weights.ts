@@ -77,8 +77,9 @@ export function decoderTensors(config: DecoderConfig): ExpectedTensor[] {
   ];
 }
 
-function layerTensors({ spec, biases, traits }: DecoderConfig, prefix: string): ExpectedTensor[] {
+function layerTensors({ spec, biases, traits, gateInputs }: DecoderConfig, prefix: string): ExpectedTensor[] {
   const { hiddenSize, intermediateSize, headDim } = spec;
+  const [gated, upped] = gateInputs === undefined ? [hiddenSize, hiddenSize] : [gateInputs, hiddenSize - gateInputs];
   const query = spec.numAttentionHeads * headDim;
   const keyValue = spec.numKeyValueHeads * headDim;
   const norm = (name: string, width: number) => ({ name: `${prefix}.${name}.weight`, shape: [width] });
@@ -93,8 +94,8 @@ function layerTensors({ spec, biases, traits }: DecoderConfig, prefix: string): 
     ...(traits.normsHeads ? headNorms : []),
     norm('post_attention_layernorm', hiddenSize),
     ...(traits.normsOutputs ? ffnNorms : []),
-    ...linearTensors(`${prefix}.mlp.gate_proj`, intermediateSize, hiddenSize, biases.has('ffn')),
-    ...linearTensors(`${prefix}.mlp.up_proj`, intermediateSize, hiddenSize, biases.has('ffn')),
+    ...linearTensors(`${prefix}.mlp.gate_proj`, intermediateSize, gated, biases.has('ffn')),
+    ...linearTensors(`${prefix}.mlp.up_proj`, intermediateSize, upped, biases.has('ffn')),
     ...linearTensors(`${prefix}.mlp.down_proj`, hiddenSize, intermediateSize, biases.has('ffn')),
   ];
 }

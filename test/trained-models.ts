@@ -25,7 +25,7 @@ export async function logitsOf(session: Session, ids: readonly number[], chunk =
   let cache = session.emptyCache();
   for (let at = 0; at < ids.length; at += chunk) {
     const step = await session.step(ids.slice(at, at + chunk), cache, { logits: 'all' });
-    logits.push(...step.logits);
+    for (const logit of step.logits) logits.push(logit);
     cache = step.cache;
   }
   return Float32Array.from(logits);

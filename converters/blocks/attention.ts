@@ -1,9 +1,10 @@
 /** Grouped-query attention (Ainslie et al. 2023) with rotary positions and its cache, in one GroupQueryAttention. */
 import { type Attribute, attr, CONTRIB_DOMAIN, type Initializer, type ValueInfo } from '../../src/core/graph.ts';
-import { type GraphBuilder, value } from '../../src/core/graph-builder.ts';
+import { GraphBuilder, value } from '../../src/core/graph-builder.ts';
 import { type ModelSpec, tapName } from '../../src/core/model.ts';
-import { cast, concatRows, float32Tensor, stackQuantized } from '../../src/core/tensor.ts';
-import type { DecoderConfig } from '../config/decoder-config.ts';
+import { attentionQuantiles, sparkAttentionScope, writeSparkAttention } from '../../src/core/spark-attention.ts';
+import { cast, concatRows, float32Tensor, stackQuantized, type TensorExpr } from '../../src/core/tensor.ts';
+import type { DecoderConfig, FewKeys } from '../config/decoder-config.ts';
 import type { Weight, Weights } from '../weights.ts';
 import { CACHE_LAYOUT, narrowHeads, sideBySide, widenHeads } from './head-width.ts';
 import type { DecoderParts, Floats } from './parts.ts';
@@ -44,14 +45,68 @@ export function attention(
   const { config, weights } = parts;
   const prefix = `model.layers.${index}.self_attn`;
   const project = config.traits.normsHeads ? projectAndNorm : projectAtOnce;
-  const attend = sharesCacheBuffer(config.spec) ? groupQueryAttention : widenedAttention;
-  const attended = attend(g, project(g, x, prefix, parts), index, parts);
+  const attended =
+    config.fewKeys === undefined
+      ? attend(g, project(g, x, prefix, parts), index, parts)
+      : sparkAttention(g, projectAtOnce(g, x, prefix, parts)[0], index, parts, config.fewKeys);
   const outBias = config.biases.has('attention_output') ? weights(`${prefix}.o_proj.bias`) : undefined;
   return linear(g, attended, weights(`${prefix}.o_proj.weight`), outBias, output);
 }
 
+function attend(...given: Parameters<typeof groupQueryAttention>): string {
+  return (sharesCacheBuffer(given[3].config.spec) ? groupQueryAttention : widenedAttention)(...given);
+}
+
+/** Attention to few keys, in standard operators. */
+function sparkAttention(
+  g: GraphBuilder,
+  projected: string,
+  index: number,
+  { config, floats, partRotary }: DecoderParts,
+  { predictorSize, attendedTokens }: FewKeys,
+): string {
+  const { numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, contextLength } = config.spec;
+  const { rope } = config.layers[index];
+  const tables = (part: string, width: number) => {
+    const { cos, sin } = partRotary(rope, width);
+    const table = (name: string, data: TensorExpr) => g.initializer(`${rope}.${part}.${name}`, cast(data, floats));
+    return [table('cos', cos), table('sin', sin)];
+  };
+  const [cosines, sines] = tables('predictor', predictorSize);
+  const [other_cosines, other_sines] = tables('others', headDim - predictorSize);
+  const quantiles = g.initializer('attention.quantiles', attentionQuantiles(attendedTokens, contextLength));
+  const past = cacheNames(`past_key_values.${index}`);
+  const present = cacheNames(`present.${index}`);
+  const y = tapName(index, 'attended');
+  const own = new GraphBuilder(sparkAttentionScope(index));
+  writeSparkAttention(
+    own,
+    {
+      projected,
+      past_key: past.key,
+      past_value: past.value,
+      seqlens_k: 'seqlens_k',
+      total_sequence_length: 'total_sequence_length',
+      quantiles,
+      cosines,
+      sines,
+      other_cosines,
+      other_sines,
+    },
+    { y, present_key: present.key, present_value: present.value },
+    { heads, kvHeads, headDim, predictorSize, softcap: config.attentionSoftcap, floats },
+  );
+  g.nodes.push(...own.nodes);
+  return y;
+}
+
 /** Query, key and value as one product: one operator instead of three, with neighbouring rows in memory. */
-function projectAtOnce(g: GraphBuilder, x: string, prefix: string, { config, weights }: DecoderParts): Projected {
+function projectAtOnce(
+  g: GraphBuilder,
+  x: string,
+  prefix: string,
+  { config, weights }: DecoderParts,
+): readonly [all: string] {
   const bias = config.biases.has('qkv') ? packed(prefix, 'bias', weights) : undefined;
   return [linear(g, x, packed(prefix, 'weight', weights), bias)];
 }

@@ -18,4 +18,6 @@ export interface DecoderParts<Config extends DecoderConfig = DecoderConfig> {
   readonly normWeights: (name: string) => Initializer;
   /** The tables of a rotary configuration, by the name that layers use. */
   readonly rotary: (name: string) => ReturnType<typeof rotaryTables>;
+  /** The same for a part of a head that is turned apart, of this width. */
+  readonly partRotary: (name: string, width: number) => ReturnType<typeof rotaryTables>;
 }

@@ -21,6 +21,13 @@ export function rotaryTables(rope: RopeConfig, headDim: number, positions: numbe
   return { cos: waves('cos', positions, frequencies, scale), sin: waves('sin', positions, frequencies, scale) };
 }
 
+/** The same for a part of `width` entries that an operator turns which takes any width: [positions, width / 2]. */
+export function partTables(rope: RopeConfig, width: number, positions: number) {
+  const frequencies = [...inverseFrequencies(rope, width)];
+  const scale = fround(attentionFactor(rope));
+  return { cos: waves('cos', positions, frequencies, scale), sin: waves('sin', positions, frequencies, scale) };
+}
+
 /** Half of a head, rounded up to a multiple of 8: GroupQueryAttention rotates only heads of multiples of 16. */
 export function rotaryColumns(headDim: number): number {
   return Math.ceil(headDim / 16) * 8;

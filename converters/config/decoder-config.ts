@@ -31,6 +31,8 @@ export interface Family extends FieldRules {
   /** Linear layers that have biases; none by default. */
   readonly biases?: ReadBiases;
   readonly traits?: Partial<Traits>;
+  /** Reads fields that only this architecture has. Throws `bad-file` for those that are wrong. */
+  readonly further?: (base: DecoderConfig, config: JsonObject, path: string) => DecoderConfig;
 }
 
 /** How an architecture's blocks differ from LLaMA's. None of it is in config.json. */
@@ -73,6 +75,14 @@ export interface LayerConfig {
   readonly gateQuantile?: number | undefined;
 }
 
+/** Attention to the keys whose scores are the largest, by the first entries of each head (Spark Transformer). */
+export interface FewKeys {
+  /** Entries of a head that score keys. The others weigh what is attended to. */
+  readonly predictorSize: number;
+  /** About as many keys are left, where a token sees more. */
+  readonly attendedTokens: number;
+}
+
 export interface DecoderConfig {
   readonly spec: ModelSpec;
   readonly activation: Activation;
@@ -93,6 +103,10 @@ export interface DecoderConfig {
   /** Rotary positions by the names that layers use. */
   readonly ropes: Readonly<Record<string, RopeConfig>>;
   readonly traits: Traits;
+  /** Entries of the FFN's input that the gate reads, the first; up reads the others. undefined = both read all. */
+  readonly gateInputs?: number | undefined;
+  /** undefined = every key that a token sees. */
+  readonly fewKeys?: FewKeys | undefined;
 }
 
 /**
@@ -197,7 +211,9 @@ export function surveyDecoderConfig(checkpoint: Checkpoint, family: Family): Dec
   if (spec === undefined || layers === undefined || kinds === undefined || ropes === undefined)
     return { config: undefined, problems };
   const window = layers.sliding_window ?? undefined;
-  return { config: decoderConfig(checkpoint, { fields, family, spec, kinds, window, ropes }), problems };
+  const base = decoderConfig(checkpoint, { fields, family, spec, kinds, window, ropes });
+  const { further = () => base } = family;
+  return { config: attempt(problems, () => further(base, config, path)), problems };
 }
 
 const REFUSED_HINT =

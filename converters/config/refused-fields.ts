@@ -55,6 +55,10 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
   num_local_experts: { neutral: off, means: 'a mixture of experts' },
   num_experts: { neutral: off, means: 'a mixture of experts' },
   n_routed_experts: { neutral: off, means: 'a mixture of experts' },
+  ffn_predictor_size: { neutral: absent, means: 'FFNs of Spark Transformer' },
+  ffn_active_neurons: { neutral: absent, means: 'FFNs of Spark Transformer' },
+  attention_predictor_size: { neutral: absent, means: 'attention of Spark Transformer' },
+  attended_tokens: { neutral: absent, means: 'attention of Spark Transformer' },
   pruned_heads: { neutral: empty, means: 'pruned attention heads' },
 };
 

@@ -68,4 +68,37 @@ Stream StreamOf(const ort::Call& call, const ort::Tensor& x, const ort::Tensor& 
   return stream;
 }
 
+int64_t TotalLengthOf(const ort::Call& call, const ort::Tensor& given, int64_t tokens, int64_t positions) {
+  if (!given.given() || given.shape.elements() != 1) call.Refuse("expected one number for input total_sequence_length");
+  const int64_t total = *given.As<int32_t>();
+  if (total < tokens)
+    call.Refuse("expected at least " + std::to_string(tokens) + ", the new tokens, for input total_sequence_length but received " +
+                std::to_string(total));
+  if (total > positions)
+    call.Refuse(std::to_string(total) + " tokens in all do not fit " + std::to_string(positions) + " positions");
+  return total;
+}
+
+std::vector<size_t> SeenTokens(const ort::Call& call, const ort::Tensor& seqlens, const CacheRoom& room) {
+  const auto& [rows, tokens, total, positions, past, capacity] = room;
+  if (!seqlens.given() || seqlens.shape.elements() != static_cast<size_t>(rows))
+    call.Refuse("expected [" + std::to_string(rows) + "] for input seqlens_k but received " + seqlens.shape.Text());
+  // GroupQueryAttention refuses this too: in rows padded on the right, their own lengths no longer say where a past
+  // ends.
+  if (rows > 1 && tokens > 1 && tokens != total)
+    call.Refuse("several tokens after a past are taken in one row, not in " + std::to_string(rows));
+  std::vector<size_t> seen;
+  for (int64_t row = 0; row < rows; ++row) {
+    // A prompt starts from nothing, even if its row is padded on the right.
+    const int64_t before = tokens == total ? 0 : seqlens.As<int32_t>()[row] + int64_t{1} - tokens;
+    const int64_t end = before + tokens;
+    if (before < 0 || before > past || end > capacity || end > positions)
+      call.Refuse(std::to_string(tokens) + " tokens after " + std::to_string(before) + " do not fit a past of " +
+                  std::to_string(past) + ", a cache of " + std::to_string(capacity) + " and " + std::to_string(positions) +
+                  " positions");
+    seen.push_back(static_cast<size_t>(before));
+  }
+  return seen;
+}
+
 }  // namespace lacuna

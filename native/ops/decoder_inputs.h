@@ -4,6 +4,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "kernels/decoder.h"
 #include "ops/ffn_node.h"
@@ -34,6 +35,22 @@ RmsNorm NormOf(const ort::Call& call, const char* name, const ort::Tensor& weigh
 
 // x, and skip if present, as [b, s, h]. Throws if there are more tokens or entries than kernels can count.
 Stream StreamOf(const ort::Call& call, const ort::Tensor& x, const ort::Tensor& skip);
+
+// Input total_sequence_length. At most the number of positions, as in GroupQueryAttention: the caches are made for it.
+int64_t TotalLengthOf(const ort::Call& call, const ort::Tensor& given, int64_t tokens, int64_t positions);
+
+// What a call's caches have room for: a past of `past` tokens, and `capacity` in all.
+struct CacheRoom {
+  int64_t rows;
+  int64_t tokens;
+  int64_t total;
+  int64_t positions;
+  int64_t past;
+  int64_t capacity;
+};
+
+// Tokens of each row that were seen before, by input seqlens_k, which counts all tokens but one of the present ones.
+std::vector<size_t> SeenTokens(const ort::Call& call, const ort::Tensor& seqlens, const CacheRoom& room);
 
 }  // namespace lacuna
 

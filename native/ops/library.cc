@@ -39,6 +39,7 @@ OrtCustomOpDomain* DomainOf(const OrtApi& api) {
   AddFfnSkip(operators);
   AddNormAttention(operators);
   AddNormProduct(operators);
+  AddSparkAttention(operators);
   OrtCustomOpDomain* domain = nullptr;
   ort::Check(api, api.CreateCustomOpDomain("lacuna", &domain));
   for (const auto& op : operators) ort::Check(api, api.CustomOpDomain_Add(domain, op.get()));

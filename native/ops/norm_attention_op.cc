@@ -43,7 +43,8 @@ class NormAttentionKernel {
                              static_cast<int64_t>(part.head_size)};
     call.Expect("past_key", past_key, past);
     call.Expect("past_value", past_value, past);
-    const int64_t total = TotalLength(call, tokens);
+    const int64_t positions = inputs_.Get(call, kCosines).shape[0];
+    const int64_t total = TotalLengthOf(call, call.Input(kTotalSequenceLength), tokens, positions);
     const CacheFormat format = CacheFormatOfCaller();
     const auto held = [&](int64_t capacity) {
       return static_cast<int64_t>(CachePositions(format, static_cast<size_t>(capacity), part.head_size));
@@ -51,7 +52,8 @@ class NormAttentionKernel {
     // As in GroupQueryAttention: a cache keeps its capacity. A narrow one is its own past.
     const bool is_narrow = format != CacheFormat::kFp32;
     const ort::Shape present = {rows, past[1], is_narrow ? past[2] : std::max(past[2], total), past[3]};
-    const std::vector<size_t> seen = Seen(call, rows, tokens, total, held(past[2]), held(present[2]));
+    const std::vector<size_t> seen =
+        SeenTokens(call, call.Input(kSeqlensK), {rows, tokens, total, positions, held(past[2]), held(present[2])});
     Cache cache;
     cache.format = format;
     cache.past_key = past_key.As<float>();
@@ -122,44 +124,6 @@ class NormAttentionKernel {
     call.Expect("sines", sines, {positions, head / 2});
     part.cosines = cosines.As<float>();
     part.sines = sines.As<float>();
-  }
-
-  // At most the number of positions, as in GroupQueryAttention: the caches are made for it.
-  int64_t TotalLength(const ort::Call& call, int64_t tokens) const {
-    const ort::Tensor given = call.Input(kTotalSequenceLength);
-    if (!given.given() || given.shape.elements() != 1) call.Refuse("expected one number for input total_sequence_length");
-    const int64_t total = *given.As<int32_t>(), positions = inputs_.Get(call, kCosines).shape[0];
-    if (total < tokens)
-      call.Refuse("expected at least " + std::to_string(tokens) + ", the new tokens, for input total_sequence_length but received " +
-                  std::to_string(total));
-    if (total > positions)
-      call.Refuse(std::to_string(total) + " tokens in all do not fit " + std::to_string(positions) + " positions");
-    return total;
-  }
-
-  // Tokens of each row that were seen before. seqlens_k counts all tokens but one of the present ones.
-  std::vector<size_t> Seen(const ort::Call& call, int64_t rows, int64_t tokens, int64_t total, int64_t past,
-                           int64_t capacity) const {
-    const ort::Tensor seqlens = call.Input(kSeqlensK);
-    if (!seqlens.given() || seqlens.shape.elements() != static_cast<size_t>(rows))
-      call.Refuse("expected [" + std::to_string(rows) + "] for input seqlens_k but received " + seqlens.shape.Text());
-    const int64_t positions = inputs_.Get(call, kCosines).shape[0];
-    // GroupQueryAttention refuses this too: in rows padded on the right, their own lengths no longer say where a past
-    // ends.
-    if (rows > 1 && tokens > 1 && tokens != total)
-      call.Refuse("several tokens after a past are taken in one row, not in " + std::to_string(rows));
-    std::vector<size_t> seen;
-    for (int64_t row = 0; row < rows; ++row) {
-      // A prompt starts from nothing, even if its row is padded on the right.
-      const int64_t before = tokens == total ? 0 : seqlens.As<int32_t>()[row] + int64_t{1} - tokens;
-      const int64_t end = before + tokens;
-      if (before < 0 || before > past || end > capacity || end > positions)
-        call.Refuse(std::to_string(tokens) + " tokens after " + std::to_string(before) + " do not fit a past of " +
-                    std::to_string(past) + ", a cache of " + std::to_string(capacity) + " and " + std::to_string(positions) +
-                    " positions");
-      seen.push_back(static_cast<size_t>(before));
-    }
-    return seen;
   }
 
   // For the matrix of all three projections, with the heads of each.

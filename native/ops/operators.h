@@ -12,6 +12,7 @@ void AddGatedFfn(ort::Operators& operators);
 void AddFfnSkip(ort::Operators& operators);
 void AddNormAttention(ort::Operators& operators);
 void AddNormProduct(ort::Operators& operators);
+void AddSparkAttention(ort::Operators& operators);
 
 }  // namespace lacuna
 

@@ -30,6 +30,7 @@ inline constexpr char kMeasure[] = "measure";
 inline constexpr char kMode[] = "mode";
 inline constexpr char kNumHeads[] = "num_heads";
 inline constexpr char kPostEpsilon[] = "post_epsilon";
+inline constexpr char kPredictorSize[] = "predictor_size";
 inline constexpr char kQuantile[] = "quantile";
 inline constexpr char kReArm[] = "re_arm";
 inline constexpr char kRunLength[] = "run_length";
@@ -379,6 +380,63 @@ inline constexpr const char* kInputNames[] = {
 };
 
 }  // namespace norm_product
+
+namespace spark_attention {
+
+inline constexpr char kName[] = "SparkAttention";
+inline constexpr int kBodies = 2;
+enum Input : size_t {
+  kProjected,
+  kPastKey,
+  kPastValue,
+  kSeqlensK,
+  kTotalSequenceLength,
+  kQuantiles,
+  kCosines,
+  kSines,
+  kOtherCosines,
+  kOtherSines,
+  kInputCount,
+};
+enum Output : size_t {
+  kYOutput,
+  kPresentKeyOutput,
+  kPresentValueOutput,
+  kAttendedOutput,
+  kOutputCount,
+};
+inline constexpr std::array<ort::Port, kInputCount> kInputs = {{
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+}};
+inline constexpr std::array<ort::Port, kOutputCount> kOutputs = {{
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, true},
+}};
+inline constexpr const char* kInputNames[] = {
+    "projected",
+    "past_key",
+    "past_value",
+    "seqlens_k",
+    "total_sequence_length",
+    "quantiles",
+    "cosines",
+    "sines",
+    "other_cosines",
+    "other_sines",
+};
+
+}  // namespace spark_attention
 
 }  // namespace lacuna
 

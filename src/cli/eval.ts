@@ -99,6 +99,7 @@ function comparisonParts(result: EvaluateResult, width: number, layers: boolean)
   if (modes.some(({ rounded }) => rounded !== null)) parts.push(table(APART, modes.flatMap(apartRow)));
   if (target !== undefined)
     parts.push(`target: ${targetText(target)}; realised: ${modes.map(realisedText).join('; ')}`);
+  else if (modes.some(leavesOut)) parts.push(`trained to leave out: ${modes.map(realisedText).join('; ')}`);
   if (layers) parts.push(...modes.map(layerTable));
   return parts;
 }
@@ -123,17 +124,22 @@ function apartRow({ mode, rounded }: Mode): string[][] {
 
 function realisedText({ mode, realised }: Mode): string {
   if (realised === null) return `${mode}: unknown`;
-  return `${mode}: density ${percentOrDash(realised.density)}, skipped ${percent(realised.skippedShare)}`;
+  const keys = realised.attendedKeys === null ? '' : `, ${realised.attendedKeys.toFixed(1)} attended keys`;
+  return `${mode}: density ${percentOrDash(realised.density)}, skipped ${percent(realised.skippedShare)}${keys}`;
+}
+
+/** Without a plan, what it was trained to. */
+function leavesOut({ realised }: Mode): boolean {
+  return realised !== null && (realised.computedShare < 1 || realised.attendedKeys !== null);
 }
 
 function layerTable({ mode, realised }: Mode): string {
   if (realised === null) return `mode ${mode}: the model has no counts`;
-  const rows = realised.layers.map(({ layer, density, skippedShare }) => [
-    String(layer),
-    percentOrDash(density),
-    percent(skippedShare),
-  ]);
-  return `mode ${mode}\n${table(['layer', 'density', 'skipped'], rows)}`;
+  const withKeys = <Cell>(cells: Cell[], cell: Cell) => (realised.attendedKeys === null ? cells : [...cells, cell]);
+  const rows = realised.layers.map(({ layer, density, skippedShare, attendedKeys }) =>
+    withKeys([String(layer), percentOrDash(density), percent(skippedShare)], attendedKeys?.toFixed(1) ?? 'all'),
+  );
+  return `mode ${mode}\n${table(withKeys(['layer', 'density', 'skipped'], 'attended keys'), rows)}`;
 }
 
 type Mode = EvaluateResult['modes'][number];
@@ -151,6 +157,7 @@ const COMPARED: readonly (readonly [heading: string, name: string, isIn?: (mode:
   ['decode', 'decode', ({ mode }) => mode === 'decode'],
   ['density', 'density', ({ realised }) => realised !== null],
   ['skipped', 'skippedShare', ({ realised }) => realised !== null],
+  ['attended keys', 'attendedKeys', ({ realised }) => realised !== null && realised.attendedKeys !== null],
 ];
 
 function definitionsText({ perplexity, modes, definitions }: EvaluateResult, width: number): string {

@@ -114,3 +114,8 @@ export class GraphBuilder {
 export function value(name: string, dtype: DType, shape: readonly Dim[]): ValueInfo {
   return { name, dtype, shape };
 }
+
+/** Entries `from` to before `to` of the last axis of x, or of `axis`. */
+export function entries(g: GraphBuilder, x: string, from: number, to: number, axis = -1): string {
+  return g.op('Slice', [x, g.int64(from), g.int64(to), g.int64(axis)]);
+}

@@ -24,6 +24,8 @@ export const modelSpecSchema = z.object({
   headDim: size,
   /** Layers that own a cache, the first ones, where the others read one of theirs; all layers where it is absent. */
   cacheLayers: size.max(MAX_LAYERS).optional(),
+  /** Entries of the FFN's input that gates read, the first, where up reads the others; both read all where it is absent. */
+  gateInputs: size.optional(),
   /** Positions the rotary tables cover (max_position_embeddings). */
   contextLength: size,
   hiddenAct: z.string(),
@@ -43,6 +45,7 @@ export const modelIdentitySchema = z.strictObject({
   intermediateSize: size,
   /** As in `ModelSpec`. */
   cacheLayers: size.max(MAX_LAYERS).optional(),
+  gateInputs: size.optional(),
 });
 
 export interface ModelIdentity extends Readonly<z.infer<typeof modelIdentitySchema>> {}

@@ -5,7 +5,7 @@ import { type Toy, toyDecoder, toyLogits } from '../../test/toy-decoder.ts';
 import type { Session } from '../core/session.ts';
 import { type CompareOptions, type Comparison, compare } from './compare.ts';
 import { measurePerplexity } from './perplexity.ts';
-import { measureRealised } from './realised-sparsity.ts';
+import { countStep, measureRealised, mergeCounts, realisedSparsity } from './realised-sparsity.ts';
 
 /** P(next | token) by rows. */
 const logs = (rows: readonly (readonly number[])[]) => rows.map((row) => row.map(Math.log));
@@ -144,8 +144,30 @@ describe('compare', () => {
       skippedShare: 0.6,
       density: 0.25,
       computedShare: 0.1,
-      layers: [{ layer: 0, activeTokens: 4, skippedTokens: 6, skippedShare: 0.6, keptNeurons: 4, density: 0.25 }],
+      attendedKeys: null,
+      layers: [
+        {
+          layer: 0,
+          activeTokens: 4,
+          skippedTokens: 6,
+          skippedShare: 0.6,
+          keptNeurons: 4,
+          density: 0.25,
+          attendedKeys: null,
+        },
+      ],
     } satisfies Comparison['realised']);
+  });
+
+  it('counts the keys of heads in layers that choose them', () => {
+    const int32 = (...values: number[]) => ({ dtype: 'int32', dims: [1, 2], data: Int32Array.from(values) }) as const;
+    const shape = { numHiddenLayers: 2, intermediateSize: 4, numAttentionHeads: 4 };
+    // Of two tokens in two windows, 4 heads attend to 8, 20, 12 and 24 keys together.
+    const windows = [int32(8, 20), int32(12, 24)].map((keys) =>
+      countStep({ 'layers.1.attended_keys': keys }, 2, shape),
+    );
+    const { attendedKeys, layers } = realisedSparsity(windows.reduce(mergeCounts), shape);
+    expect([attendedKeys, ...layers.map((layer) => layer.attendedKeys)]).toEqual([4, null, 4]);
   });
 
   it('measures the same without a baseline', async () => {

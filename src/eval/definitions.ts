@@ -33,6 +33,9 @@ export const DEFINITIONS = {
     'scored; 1 for a block without a choice.',
   skippedShare: 'FFN blocks skipped / (tokens x layers), over the positions whose logits are scored.',
   computedShare: 'neurons computed / (tokens x layers x FFN neurons): density and skipping together.',
+  attendedKeys:
+    'keys that a head attends to for a token, averaged over heads, layers that choose them, and the positions whose ' +
+    'logits are scored.',
   decodeTokensPerSecond:
     'tokens / seconds while one token a call is decoded, batch 1, over the blocks of a round; the median over the ' +
     'rounds of all repeats, with the 10th and 90th percentile. The tokens come from the text, so no sampling is ' +

@@ -1,11 +1,15 @@
-/** What a sparse model really left out, from `layers.<i>.kept` and `layers.<i>.active` of a measured session. */
+/**
+ * What a sparse model really left out, from `layers.<i>.kept`, `layers.<i>.active` and `layers.<i>.attended_keys` of a
+ * measured session.
+ */
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { ModelSpec } from '../core/model.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import type { Session, Step } from '../core/session.ts';
 import type { Windows } from './windows.ts';
 
-export type FfnShape = Pick<ModelSpec, 'numHiddenLayers' | 'intermediateSize'>;
+export type FfnShape = Pick<ModelSpec, 'numHiddenLayers' | 'intermediateSize'> &
+  Partial<Pick<ModelSpec, 'numAttentionHeads'>>;
 
 export interface LayerSparsity {
   readonly layer: number;
@@ -16,6 +20,8 @@ export interface LayerSparsity {
   readonly keptNeurons: number;
   /** null if the block ran for no token. */
   readonly density: number | null;
+  /** Keys that a head attends to for a token, on average; null where it attends to all. */
+  readonly attendedKeys: number | null;
 }
 
 /** Shares as DEFINITIONS defines them. */
@@ -25,12 +31,16 @@ export interface RealisedSparsity {
   readonly skippedShare: number;
   readonly density: number | null;
   readonly computedShare: number;
+  /** Over the layers that attend to some keys only; null where none does. */
+  readonly attendedKeys: number | null;
   readonly layers: readonly LayerSparsity[];
 }
 
 interface LayerCount {
   readonly active: number;
   readonly kept: number;
+  /** Keys of all heads and tokens; undefined where the layer attends to all. */
+  readonly attended: number | undefined;
 }
 
 export interface Counts {
@@ -63,20 +73,23 @@ export function countStep(extras: Step['extras'], tokens: number, shape: FfnShap
   const layers = Array.from({ length: shape.numHiddenLayers }, (_, layer) => {
     const active = total(extras, `layers.${layer}.active`, tokens) ?? tokens;
     const kept = total(extras, `layers.${layer}.kept`, tokens) ?? active * shape.intermediateSize;
-    return { active, kept };
+    return { active, kept, attended: total(extras, `layers.${layer}.attended_keys`, tokens) };
   });
   return { tokens, layers };
 }
 
 export function mergeCounts(a: Counts, b: Counts): Counts {
-  const layers = a.layers.map(({ active, kept }, layer) => ({
+  const layers = a.layers.map(({ active, kept, attended }, layer) => ({
     active: active + b.layers[layer].active,
     kept: kept + b.layers[layer].kept,
+    attended: attended === undefined ? undefined : attended + (b.layers[layer].attended ?? 0),
   }));
   return { tokens: a.tokens + b.tokens, layers };
 }
 
-export function realisedSparsity({ tokens, layers }: Counts, { intermediateSize }: FfnShape): RealisedSparsity {
+export function realisedSparsity({ tokens, layers }: Counts, shape: FfnShape): RealisedSparsity {
+  const { intermediateSize, numAttentionHeads: heads = 1 } = shape;
+  const keys = layers.flatMap(({ attended }) => (attended === undefined ? [] : [attended / (tokens * heads)]));
   const active = layers.reduce((sum, layer) => sum + layer.active, 0);
   const kept = layers.reduce((sum, layer) => sum + layer.kept, 0);
   const blocks = tokens * layers.length;
@@ -86,6 +99,7 @@ export function realisedSparsity({ tokens, layers }: Counts, { intermediateSize 
     skippedShare: (blocks - active) / blocks,
     density: densityOf({ active, kept }, intermediateSize),
     computedShare: kept / (blocks * intermediateSize),
+    attendedKeys: keys.length === 0 ? null : keys.reduce((sum, count) => sum + count, 0) / keys.length,
     layers: layers.map((count, layer) => ({
       layer,
       activeTokens: count.active,
@@ -93,11 +107,12 @@ export function realisedSparsity({ tokens, layers }: Counts, { intermediateSize 
       skippedShare: (tokens - count.active) / tokens,
       keptNeurons: count.kept,
       density: densityOf(count, intermediateSize),
+      attendedKeys: count.attended === undefined ? null : count.attended / (tokens * heads),
     })),
   };
 }
 
-function densityOf({ active, kept }: LayerCount, intermediateSize: number): number | null {
+function densityOf({ active, kept }: Pick<LayerCount, 'active' | 'kept'>, intermediateSize: number): number | null {
   return active === 0 ? null : kept / (active * intermediateSize);
 }
 

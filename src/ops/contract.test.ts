@@ -18,6 +18,7 @@ describe('operator contracts', () => {
       FFNSkipStep: 1,
       NormAttention: 8,
       NormProduct: 4,
+      SparkAttention: 2,
     });
     expect(operatorOf({ domain: 'lacuna', opType: opTypeOf('NormAttention', 3) })).toBe('NormAttention');
     for (const opType of ['NormAttention', 'NormAttention_1_0', 'NormAttention_2', 'Other_2_0'])

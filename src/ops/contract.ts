@@ -176,6 +176,31 @@ export const OPERATORS = [
     outputs: [needs('y', 'float32')],
     attributes: { storage: 'string', epsilon: 'float', softcap: 'float' },
   },
+  {
+    name: 'SparkAttention',
+    bodies: 2,
+    inputs: [
+      // Queries, keys and values side by side.
+      needs('projected', 'float32'),
+      needs('past_key', 'float32'),
+      needs('past_value', 'float32'),
+      needs('seqlens_k', 'int32'),
+      needs('total_sequence_length', 'int32'),
+      // By position: those of the threshold, and of rotary positions for both parts of a head.
+      needs('quantiles', 'float32'),
+      needs('cosines', 'float32'),
+      needs('sines', 'float32'),
+      needs('other_cosines', 'float32'),
+      needs('other_sines', 'float32'),
+    ],
+    outputs: [
+      needs('y', 'float32'),
+      needs('present_key', 'float32'),
+      needs('present_value', 'float32'),
+      takes('attended', 'int32'),
+    ],
+    attributes: { num_heads: 'int', kv_num_heads: 'int', predictor_size: 'int', softcap: 'float' },
+  },
 ] as const satisfies readonly OperatorContract[];
 
 type Contract = (typeof OPERATORS)[number];

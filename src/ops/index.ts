@@ -16,4 +16,12 @@ export {
   recordedBy,
   variantOfNode,
 } from './gated-ffn.ts';
+export {
+  attendedOf,
+  type SparkAttentionVariant,
+  sparkAttentionBody,
+  sparkAttentionNode,
+  sparkAttentionNodes,
+  sparkVariantOf,
+} from './spark-attention.ts';
 export { statisticalTopKBody, statisticalTopKNode } from './statistical-top-k.ts';

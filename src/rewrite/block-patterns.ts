@@ -1,6 +1,7 @@
 /** What attention, FFN and head look like, for all who look for them: a variation of a block is a line here. */
 import type { DType } from '../core/dtype.ts';
 import { type Attribute, attr } from '../core/graph.ts';
+import { entries } from '../core/graph-builder.ts';
 import { joinPlanes } from '../core/planes.ts';
 import { int64Tensor } from '../core/tensor.ts';
 import { FFN_BLOCK_SIZE } from '../ops/index.ts';
@@ -105,11 +106,19 @@ function added(storages: Storages, block: Pattern): Pattern {
   return oneOf(block, norm(storages, 'post_norm', 'post_epsilon', block));
 }
 
+/** What gate and up read of an FFN's input, where each reads a part: the first entries, and the others. */
+export interface InputParts {
+  readonly gateInputs: number;
+  readonly hidden: number;
+}
+
 /** down(act(gate n) * up n). `activated` is what becomes of the gate. */
-export function ffnPattern(storages: Storages, normed = any, activated = activation): Pattern {
+export function ffnPattern(storages: Storages, normed = any, activated = activation, parts?: InputParts): Pattern {
   const n = capture('n', normed);
-  const act = capture('act', activated(capture('gate', linear(storages, 'gate', n))));
-  const chosen = op('Mul', { inputs: [act, capture('up', linear(storages, 'up', n))] });
+  const part = (from: number, to: number) => phrase((g, x) => entries(g, x, from, to), n);
+  const read = parts && { gate: part(0, parts.gateInputs), up: part(parts.gateInputs, parts.hidden) };
+  const act = capture('act', activated(capture('gate', linear(storages, 'gate', read?.gate ?? n))));
+  const chosen = op('Mul', { inputs: [act, capture('up', linear(storages, 'up', read?.up ?? n))] });
   return added(storages, linear(storages, 'down', capture('middle', chosen)));
 }
 

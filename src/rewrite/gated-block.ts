@@ -31,12 +31,14 @@ import {
   gatedFfnBody,
   gatedFfnNode,
   neuronRecords,
+  operatorOf,
   recordedBy,
   variantOfNode,
 } from '../ops/index.ts';
 import { dropUnusedInitializers, replaceNodes } from './graph-index.ts';
 import type { FfnMatch } from './match-ffn.ts';
 import { type BlockContext, scoreWeights } from './plan-context.ts';
+import { countedAttention } from './spark-attention.ts';
 import { type StoredWeight, turnableWeight } from './stored-weight.ts';
 
 export interface GatedBlock {
@@ -53,12 +55,14 @@ export interface GatedBlock {
 const GATED = '.ffn.gated';
 
 /**
- * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s]. This takes operators, so only
- * models to be measured have it. Throws `mismatch` where a node is not named as `applyPlan` names it.
+ * The graph with its blocks counting what they choose: `layers.<i>.kept`, int32 [b, s], neurons, and `layers.<i>.attended_keys`,
+ * keys of all heads together. This takes operators, so only models to be measured have it. Throws `mismatch` where a node
+ * is not named as rewrites name it.
  */
 export function withCounts(graph: Graph): Graph {
   const bodies = new Bodies(graph.functions);
   const nodes = graph.nodes.map((node) => {
+    if (operatorOf(node) === 'SparkAttention') return countedAttention(graph, node, bodies);
     if (!choosesNeurons(node) || countOf(node) !== undefined) return node;
     if (node.name.endsWith(GATED)) return countedNode(node, `${node.name.slice(0, -GATED.length)}.kept`, bodies);
     throw new LacunaError('mismatch', `What ${node.name} leaves out cannot be counted: it is not named as a layer is`, {
@@ -122,12 +126,12 @@ export function gatedBlock(
     quantile: cut?.kind === 'deviation' ? normalQuantile(1 - cut.density) : trainedQuantile(match),
     epsilon: norm?.epsilon,
     postEpsilon: match.postNorm?.epsilon,
-    sizes: { hidden: match.gate.weight.shape[1], neurons: match.gate.weight.shape[0] },
+    sizes: { hidden: match.hidden, neurons: match.gate.weight.shape[0], gateInputs: match.gateInputs },
   });
   const initializers = [...weights.tensors, ...Object.values(vectors), ...Object.values(chosen)];
   g.nodes.push(node);
   if (isNarrow) g.cast(y, 'float16', match.output);
-  const stream = ['batch_size', 'sequence_length', match.gate.weight.shape[1]];
+  const stream = ['batch_size', 'sequence_length', match.hidden];
   const made = norm === undefined ? [y] : [y, match.residual];
   return { match, node, nodes: g.nodes, values: made.map((name) => value(name, 'float32', stream)), initializers };
 }
@@ -176,7 +180,7 @@ function trainedQuantile({ trained }: FfnMatch): number | undefined {
 /** Names of the weights by input, and their tensors; `turnable` is the `down` of a block that has records. */
 function weightInputs(
   prefix: string,
-  { gate, up, down }: FfnMatch,
+  { gate, up, down, gateInputs }: FfnMatch,
   recorded: ReturnType<typeof recordedBy>,
   turnable: TurnableMatrix | undefined,
 ) {
@@ -189,11 +193,11 @@ function weightInputs(
   const [gateScales, upScales, downScales] = scales;
   const gateParts = { codes: gate.weight.data.data, scales: gateScales.data, zeroPoints: undefined };
   const upParts = { codes: up.weight.data.data, scales: upScales.data, zeroPoints: undefined };
-  const both = stackQuantized([gateParts, upParts]);
-  const made = {
-    gate_up: { name: `${prefix}.ffn.gate_up`, data: both.codes },
-    gate_up_scales: { name: `${prefix}.ffn.gate_up.scales`, data: both.scales },
-  };
+  // Matrices of one input are one matrix.
+  const made =
+    gateInputs === undefined
+      ? stacked(prefix, [gateParts, upParts])
+      : { gate: gate.weight.data, gate_scales: gateScales, up: up.weight.data, up_scales: upScales };
   if (turnable === undefined) {
     const inputs = { ...namesOf(made), down: down.weight.data.name, down_scales: downScales.name };
     return { inputs, tensors: Object.values(made) };
@@ -212,11 +216,19 @@ function weightInputs(
   return { inputs: namesOf(chosen), tensors: Object.values(chosen) };
 }
 
+function stacked(prefix: string, matrices: Parameters<typeof stackQuantized>[0]): Record<string, Initializer> {
+  const { codes, scales } = stackQuantized(matrices);
+  return {
+    gate_up: { name: `${prefix}.ffn.gate_up`, data: codes },
+    gate_up_scales: { name: `${prefix}.ffn.gate_up.scales`, data: scales },
+  };
+}
+
 function variantOf({ prefill }: BlockContext, block: Asked, match: FfnMatch, masked: boolean): GatedFfnVariant {
   return {
     choice: choiceOf(block, match),
     storage: match.gate.weight.storage,
-    split: false,
+    split: match.gateInputs !== undefined,
     masked,
     // A block without a choice of the plan leaves out masked tokens, and FFNSkipStart masks none in dense prefill.
     densePrefill: prefill === 'dense' && block.choice !== undefined,

@@ -10,6 +10,7 @@ import { withNothingLeftOut } from './nothing-left-out.ts';
 import type { Pass, PassResult, RuleReport } from './pass.ts';
 import { checkBlocks, type PlanContext } from './plan-context.ts';
 import { repair } from './repair.ts';
+import { sparkAttention } from './spark-attention.ts';
 import { sparseFfn } from './sparse-ffn.ts';
 import { withSparsePrefill } from './sparse-prefill.ts';
 import type { RoundedTurnables } from './stored-weight.ts';
@@ -22,7 +23,7 @@ export { withCounts, withNothingLeftOut, withSparsePrefill };
 const PLAN_PASSES: readonly Pass<PlanContext>[] = [sparseFfn, ffnSkip, repair];
 
 /** Every pass in order, as `before -> after`. */
-export const PASSES = [fuseSkipNorm, ...PLAN_PASSES, trainedCut, fuseParts, dropUnread].map(
+export const PASSES = [fuseSkipNorm, ...PLAN_PASSES, trainedCut, sparkAttention, fuseParts, dropUnread].map(
   ({ name, description }) => ({
     name,
     description,
@@ -39,14 +40,15 @@ export function fuseSkipNorms(graph: Graph): Graph {
 }
 
 /**
- * FFNs that were trained to be sparse as operators that read few of their rows. Attention, FFN and head of a decoder whose
+ * FFNs that were trained to be sparse as operators that read few of their rows, and attention that was trained to attend to
+ * few tokens as one that reads little of the others. Attention, FFN and head of a decoder whose
  * weights are in blocks as one operator each, the same graph to a runtime without kernels, and no nodes that nothing reads.
  * The last that is done to a graph: plans find their blocks before it. `rounded` as for `applyPlan`.
  *
  * @example const fused = fuseDecoderParts(fuseSkipNorms(assemble(openModel(checkpoint, { precision: 'int4' }))));
  */
 export function fuseDecoderParts(graph: Graph, rounded: RoundedTurnables = new Map()): Graph {
-  const cut = trainedCut.apply(graph, { rounded }).graph;
+  const cut = sparkAttention.apply(trainedCut.apply(graph, { rounded }).graph, undefined).graph;
   const fused = fuseParts.apply(cut, undefined).graph;
   // Folders of floats may still be made sparse, for which positions are wanted.
   return fused === cut ? cut : dropUnread.apply(fused, undefined).graph;

@@ -8,6 +8,7 @@ import {
   blockProduct,
   ffnPattern,
   floatProduct,
+  type InputParts,
   narrowProduct,
   type Storages,
   sumNorm,
@@ -30,6 +31,9 @@ export interface FfnMatch {
   readonly gate: Linear;
   readonly up: Linear;
   readonly down: Linear;
+  /** Entries of x, of which the gate reads the first where up reads the others. */
+  readonly hidden: number;
+  readonly gateInputs: number | undefined;
   readonly postNorm: Norm | undefined;
   /** What adds up the residual stream and makes x of it, where the block takes that along. */
   readonly norm: StreamNorm | undefined;
@@ -67,10 +71,12 @@ export interface Linear {
 
 const VECTORS = ['float32', 'float16', 'bfloat16'] as const;
 const ANY: Storages = { products: [floatProduct, narrowProduct, blockProduct], vectors: VECTORS };
-const PLAIN = ffnPattern(ANY, any, activatedAsTrained);
+const plain = (parts?: InputParts) => ffnPattern(ANY, any, activatedAsTrained, parts);
 /** Graphs in float16 would have to cast more than taking the norm along is worth. */
 const FLOAT32: Storages = { products: [floatProduct, blockProduct], vectors: VECTORS };
-const WITH_NORM = ffnPattern(FLOAT32, sumNorm(FLOAT32), activatedAsTrained);
+const withNorm = (parts?: InputParts) => ffnPattern(FLOAT32, sumNorm(FLOAT32), activatedAsTrained, parts);
+const PLAIN = plain();
+const WITH_NORM = withNorm();
 
 /**
  * Matches `ffnPattern` backwards from the tap `ffn_out`; with it the norm that makes `ffn_in` and `ffn_residual`, where
@@ -86,13 +92,21 @@ export function matchFfn(index: GraphIndex, layer: number, keepsNorm = false): F
     return { kind: 'refused', reason: `${maker.name} is one operator already; plans want the checkpoint` };
   if (missing !== undefined) return { kind: 'refused', reason: `there is no ${missing}` };
   const given = { n: x, gate: tap('gate'), act: tap('act'), up: tap('up') };
-  const withNorm = () =>
-    matchPattern(index, WITH_NORM, { from: [output], given: { ...given, sum: residual }, open: ['sum'] });
-  const normed = keepsNorm ? undefined : withNorm();
-  const found = normed?.kind === 'match' ? normed : matchPattern(index, PLAIN, { from: [output], given });
+  const parts = partsOf(index, x);
+  const matchNormed = () =>
+    matchPattern(index, parts === undefined ? WITH_NORM : withNorm(parts), {
+      from: [output],
+      given: { ...given, sum: residual },
+      open: ['sum'],
+    });
+  const normed = keepsNorm ? undefined : matchNormed();
+  const found =
+    normed?.kind === 'match'
+      ? normed
+      : matchPattern(index, parts === undefined ? PLAIN : plain(parts), { from: [output], given });
   if (found.kind === 'refused') return found;
   const [gate, up, down] = ['gate', 'up', 'down'].map((role) => linearOf(found, role));
-  const reason = misfitOf(gate, up, down) ?? negativeThreshold(found);
+  const reason = misfitOf(gate, up, down, parts?.gateInputs) ?? negativeThreshold(found);
   if (reason !== undefined) return { kind: 'refused', reason };
   const { x: added, skip } = found.values;
   const streamNorm = normOf(found, 'norm', 'epsilon');
@@ -106,12 +120,31 @@ export function matchFfn(index: GraphIndex, layer: number, keepsNorm = false): F
     gate,
     up,
     down,
+    hidden: down.weight.shape[0],
+    gateInputs: parts?.gateInputs,
     norm,
     activation: activationOf(found),
     trained: trainedOf(found),
     postNorm: normOf(found, 'post_norm', 'post_epsilon'),
     nodes: found.nodes.toSorted((a, b) => Number(b === place) - Number(a === place)),
   };
+}
+
+/** The parts of x that gate and up read, where two nodes cut it in two. */
+function partsOf(index: GraphIndex, x: string): InputParts | undefined {
+  const cuts = index.consumers(x).filter(({ opType }) => opType === 'Slice');
+  const [first, rest] = cuts.map((node) => [numberIn(index, node.inputs[1]), numberIn(index, node.inputs[2])]);
+  if (first?.[0] !== 0 || rest === undefined || first[1] === undefined || rest[1] === undefined) return undefined;
+  return { gateInputs: first[1], hidden: rest[1] };
+}
+
+/** The one number of a constant. */
+function numberIn(index: GraphIndex, value: string): number | undefined {
+  const constant = index.producer(value)?.attributes.value;
+  if (constant?.kind !== 'tensor' || constant.value.kind !== 'bytes' || constant.value.dtype !== 'int64')
+    return undefined;
+  const { bytes } = constant.value;
+  return bytes.length === 8 ? Number(new DataView(bytes.buffer, bytes.byteOffset).getBigInt64(0, true)) : undefined;
 }
 
 function trainedOf(match: Match): TrainedChoice | undefined {
@@ -144,11 +177,18 @@ function normOf(match: Match, role: string, epsilon: string): Norm | undefined {
   return weight && { weight, epsilon: numberOf(match, epsilon) };
 }
 
-function misfitOf(gate: Linear, up: Linear, down: Linear): string | undefined {
-  const [neurons, hidden] = gate.weight.shape;
+function misfitOf(gate: Linear, up: Linear, down: Linear, gateInputs: number | undefined): string | undefined {
+  const [neurons, read] = gate.weight.shape;
+  const [hidden] = down.weight.shape;
   const fits = ({ weight: { shape, storage } }: Linear, rows: number, columns: number) =>
     shape[0] === rows && shape[1] === columns && storage === gate.weight.storage;
-  if (fits(up, neurons, hidden) && fits(down, hidden, neurons)) return undefined;
+  const isRead = read === (gateInputs ?? hidden);
+  if (
+    isRead &&
+    fits(up, neurons, gateInputs === undefined ? hidden : hidden - gateInputs) &&
+    fits(down, hidden, neurons)
+  )
+    return undefined;
   const shown = [gate, up, down].map(({ weight }) => `${weight.storage} [${weight.shape}]`);
   return `gate, up and down are ${shown.join(', ')}`;
 }

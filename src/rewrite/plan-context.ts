@@ -32,9 +32,9 @@ export function checkBlocks({ plan }: PlanContext, graph: Graph): void {
 }
 
 /** Throws `mismatch` where the FFN found has not the size that the plan was made for. */
-export function checkSize({ plan }: PlanContext, { block }: BlockPlan, { gate }: FfnMatch): void {
+export function checkSize({ plan }: PlanContext, { block }: BlockPlan, { gate, hidden }: FfnMatch): void {
   const { hiddenSize, intermediateSize } = plan.model;
-  const [neurons, hidden] = gate.weight.shape;
+  const [neurons] = gate.weight.shape;
   if (neurons === intermediateSize && hidden === hiddenSize) return;
   throw wrongModel(
     `${block} has a gate of [${neurons}, ${hidden}], the plan wants [${intermediateSize}, ${hiddenSize}]`,

@@ -7,8 +7,11 @@ import type { Session } from '../../core/session.ts';
 import { withCounts, withSparsePrefill } from '../../rewrite/index.ts';
 import { openSession, type SessionOptions } from '../../runtime/index.ts';
 
-/** `layers.<i>.kept` (neurons computed, by `withCounts`) and `layers.<i>.active` (whether the block ran, by the rewrite). */
-const COUNTS = /^layers\.\d+\.(kept|active)$/;
+/**
+ * `layers.<i>.kept` (neurons computed, by `withCounts`), `layers.<i>.attended_keys` (of all heads, by the same) and
+ * `layers.<i>.active` (whether the block ran, by the rewrite).
+ */
+const COUNTS = /^layers\.\d+\.(kept|attended_keys|active)$/;
 
 /** A job of measuring. Without a native core, stock ONNX Runtime runs it. */
 export interface MeasuringJob extends JobOptions, Pick<SessionOptions, 'native'> {}
@@ -21,7 +24,7 @@ export async function openMeasuredSession(modelPath: string, graph: Graph, optio
   const counting = withCounts(withSparsePrefill(graph));
   const made = counting.nodes.flatMap(({ outputs }) => outputs).filter((name) => COUNTS.test(name));
   const counts = made.map((name) =>
-    value(name, name.endsWith('kept') ? 'int32' : 'bool', ['batch_size', 'sequence_length']),
+    value(name, name.endsWith('active') ? 'bool' : 'int32', ['batch_size', 'sequence_length']),
   );
   const model = await encodeReferencing({ ...counting, outputs: [...graph.outputs, ...counts] }, modelPath);
   return openSession(model, options);
