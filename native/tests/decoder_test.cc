@@ -349,17 +349,22 @@ reference::Row Rounded(CacheFormat format, const reference::Row& row, size_t siz
 // A row of tokens, fed in chunks with a cache in place.
 struct FedRow {
   FedRow(const NormAttention& part, const Tokens& tokens, const std::vector<size_t>& chunks, size_t positions,
-         const Parallel& parallel, CacheFormat format_ = CacheFormat::kFp32)
+         const Parallel& parallel, CacheLayout layout_ = {})
       : size(part.head_size),
-        capacity(CacheCapacity(format_, positions, size)),
-        format(format_),
+        capacity(CacheCapacity(layout_, positions, size)),
+        layout(layout_),
+        format(layout_.format),
         keys(part.kv_heads * capacity * size, NAN),
         values(keys),
         y(tokens.count * tokens.hidden) {
+    Feed(part, tokens, 0, chunks, parallel);
+  }
+  // Feeds tokens after those up to `seen`.
+  void Feed(const NormAttention& part, const Tokens& tokens, size_t seen, const std::vector<size_t>& chunks,
+            const Parallel& parallel) {
     Scratch scratch;
-    size_t seen = 0;
     for (size_t count : chunks) {
-      const Cache cache = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, &seen, 1, format};
+      const Cache cache = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, &seen, 1, layout};
       RunNormAttention(part, tokens.From(seen, count), cache, y.data() + seen * tokens.hidden, scratch, parallel);
       seen += count;
     }
@@ -373,6 +378,7 @@ struct FedRow {
   }
 
   size_t size, capacity;
+  CacheLayout layout;
   CacheFormat format;
   std::vector<float> keys, values, y;
 };
@@ -396,7 +402,7 @@ TEST(NormAttention, IsThatOfPlainLoops) {
         Made made(static_cast<uint32_t>(shape.head_size), variant);
         const NormAttention part = MadeAttention(made, storage, shape, kTokens);
         const Tokens tokens(made, kTokens, shape.hidden, true);
-        const FedRow fed(part, tokens, {kTokens}, 150, testing::OnThreads(3), format);
+        const FedRow fed(part, tokens, {kTokens}, 150, testing::OnThreads(3), {format});
         tokens.CheckSum();
         std::vector<reference::Row> keys, values;
         for (size_t token = 0; token < kTokens; ++token) {
@@ -412,9 +418,9 @@ TEST(NormAttention, IsThatOfPlainLoops) {
           for (const reference::Row& row : {wanted.keys, wanted.values}) tightness.Add(row);
         }
         const std::vector<size_t> ones(kTokens, 1);
-        EXPECT_EQ(FedRow(part, tokens, ones, 140, OnThisThread(), format).y, fed.y);
-        EXPECT_EQ(FedRow(part, tokens, {65, 1, 70, 4}, 140, testing::OnThreads(2), format).y, fed.y);
-        EXPECT_EQ(FedRow(part, tokens, {2, 3, 5, 11, 28, 91}, 140, testing::OnThreads(7), format).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, ones, 140, OnThisThread(), {format}).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, {65, 1, 70, 4}, 140, testing::OnThreads(2), {format}).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, {2, 3, 5, 11, 28, 91}, 140, testing::OnThreads(7), {format}).y, fed.y);
       }
     }
   });
@@ -432,7 +438,7 @@ TEST(NormAttention, WhatIsNotANumberShowsWhereItIsSeen) {
       const NormAttention part = MadeAttention(made, Storage::kInt4, shape, kTokens);
       const Tokens tokens(made, kTokens, shape.hidden, false);
       tokens.x.data()[kBad * shape.hidden] = NAN;
-      const FedRow fed(part, tokens, {kTokens}, kTokens, OnThisThread(), format);
+      const FedRow fed(part, tokens, {kTokens}, kTokens, OnThisThread(), {format});
       for (size_t token = 0; token < kTokens; ++token) {
         const bool sees = token >= kBad && (shape.window == 0 || token < kBad + shape.window);
         EXPECT_EQ(std::isnan(fed.y[token * shape.hidden]), sees) << token;
@@ -495,8 +501,8 @@ TEST(NormAttention, RowsOfNarrowCachesDoNotSeeEachOther) {
     std::vector<FedRow> alone, fed;
     std::vector<float> keys, values, x, y(2 * shape.hidden);
     for (size_t past : pasts) {
-      fed.emplace_back(part, tokens, std::vector<size_t>{past}, kPositions, OnThisThread(), format);
-      alone.emplace_back(part, tokens, std::vector<size_t>{past, 1}, kPositions, OnThisThread(), format);
+      fed.emplace_back(part, tokens, std::vector<size_t>{past}, kPositions, OnThisThread(), CacheLayout{format});
+      alone.emplace_back(part, tokens, std::vector<size_t>{past, 1}, kPositions, OnThisThread(), CacheLayout{format});
       keys.insert(keys.end(), fed.back().keys.begin(), fed.back().keys.end());
       values.insert(values.end(), fed.back().values.begin(), fed.back().values.end());
       const float* token = tokens.x.data() + past * shape.hidden;
@@ -506,12 +512,140 @@ TEST(NormAttention, RowsOfNarrowCachesDoNotSeeEachOther) {
     stream.tokens = 2;
     stream.x = x.data();
     const size_t capacity = fed[0].capacity;
-    const Cache both = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, pasts, 2, format};
+    const Cache both = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, pasts, 2, {format}};
     Scratch scratch;
     RunNormAttention(part, stream, both, y.data(), scratch, testing::OnThreads(2));
     for (size_t row = 0; row < 2; ++row)
       for (size_t i = 0; i < shape.hidden; ++i)
         ASSERT_EQ(y[row * shape.hidden + i], alone[row].y[pasts[row] * shape.hidden + i]) << row;
+  }
+}
+
+// Attention to few tokens. few_keys_test.cc compares it with plain loops; here it is what decoding makes of it.
+
+// Shapes without a window, in every format.
+template <class Check>
+void ForEachFew(Check check) {
+  testing::ForEachTarget([&](const std::string& target) {
+    for (size_t i = 0; i < std::size(kShapes); ++i) {
+      Shape shape = kShapes[i];
+      shape.window = 0;
+      const CacheFormat format = kFormats[i % std::size(kFormats)];
+      SCOPED_TRACE(target + ", heads of " + std::to_string(shape.head_size) + NameOf(format));
+      Made made(11);
+      constexpr size_t kTokens = 150;
+      const NormAttention part = MadeAttention(made, Storage::kInt4, shape, kTokens);
+      check(part, Tokens(made, kTokens, shape.hidden, false), format);
+    }
+  });
+}
+
+// Results of some tokens.
+std::vector<float> Of(const FedRow& fed, const Tokens& tokens, size_t first, size_t end) {
+  return {fed.y.begin() + static_cast<std::ptrdiff_t>(first * tokens.hidden),
+          fed.y.begin() + static_cast<std::ptrdiff_t>(end * tokens.hidden)};
+}
+
+TEST(FewAttended, NothingIsLeftOutOfAPromptNorOfAsManyTokens) {
+  ForEachFew([](const NormAttention& part, const Tokens& tokens, CacheFormat format) {
+    const FedRow all(part, tokens, {150}, 150, OnThisThread(), {format});
+    EXPECT_EQ(FedRow(part, tokens, {40, 110}, 150, testing::OnThreads(3), {format, 64}).y, all.y);
+    const std::vector<size_t> ones(150, 1);
+    EXPECT_EQ(FedRow(part, tokens, ones, 150, testing::OnThreads(2), {format, 150}).y, all.y);
+    const FedRow few(part, tokens, ones, 150, testing::OnThreads(2), {format, 100});
+    EXPECT_EQ(Of(few, tokens, 0, 100), Of(all, tokens, 0, 100));
+    EXPECT_NE(Of(few, tokens, 100, 101), Of(all, tokens, 100, 101));
+  });
+}
+
+// One token left out has its own value and nearly its own weight, so hardly anything changes; more, and more does.
+TEST(FewAttended, LeavesOutWhatMattersLeast) {
+  ForEachFew([](const NormAttention& part, const Tokens& tokens, CacheFormat format) {
+    const FedRow all(part, tokens, {150}, 150, OnThisThread(), {format});
+    const auto distance = [&](size_t attended) {
+      FedRow few(part, tokens, {149, 1}, 150, testing::OnThreads(3), {format, attended});
+      double squares = 0, sizes = 0;
+      for (size_t i = 149 * tokens.hidden; i < few.y.size(); ++i) {
+        squares += (few.y[i] - all.y[i]) * (few.y[i] - all.y[i]);
+        sizes += all.y[i] * all.y[i];
+      }
+      return std::sqrt(squares / sizes);
+    };
+    // The input of the last product is rounded to 127 steps, of which an entry may take the next.
+    EXPECT_LT(distance(149), 2e-2);
+    const double most = distance(64);
+    EXPECT_GT(most, 0);
+    // Random keys differ little, so the mean of what is left out says a lot of it.
+    EXPECT_LT(most, 0.5);
+  });
+}
+
+TEST(FewAttended, ATokenHasTheSameBitsWhateverCameBeforeItTogether) {
+  ForEachFew([](const NormAttention& part, const Tokens& tokens, CacheFormat format) {
+    std::vector<size_t> chunks = {110}, parts = {64, 3, 43}, ones(150, 1);
+    chunks.insert(chunks.end(), 40, 1);
+    parts.insert(parts.end(), 40, 1);
+    const FedRow one(part, tokens, chunks, 150, OnThisThread(), {format, 64});
+    const FedRow other(part, tokens, parts, 200, testing::OnThreads(7), {format, 64});
+    EXPECT_EQ(one.y, other.y);
+    EXPECT_EQ(one.y, FedRow(part, tokens, chunks, 150, testing::OnThreads(2), {format, 64}).y);
+  });
+}
+
+// From an earlier token on, another text overwrites keys, sketches and sums.
+TEST(FewAttended, ATextGoesOnFromAnEarlierToken) {
+  ForEachFew([](const NormAttention& part, const Tokens& tokens, CacheFormat format) {
+    Made made(12);
+    const Tokens other(made, tokens.count, tokens.hidden, false);
+    for (size_t back : {70, 96, 128}) {
+      std::vector<size_t> ones(150 - back, 1);
+      // The other text's beginning is this one's.
+      FedRow fed(part, tokens, {150}, 150, OnThisThread(), {format, 64});
+      fed.Feed(part, other, back, ones, testing::OnThreads(2));
+      FedRow fresh(part, tokens, {back}, 150, OnThisThread(), {format, 64});
+      fresh.Feed(part, other, back, ones, OnThisThread());
+      EXPECT_EQ(Of(fed, tokens, back, 150), Of(fresh, tokens, back, 150)) << back;
+    }
+  });
+}
+
+// Rows that decode together, some of which see few tokens.
+TEST(FewAttended, RowsDoNotSeeEachOther) {
+  ForEachFew([](const NormAttention& part, const Tokens& tokens, CacheFormat format) {
+    const size_t pasts[] = {140, 9, 80}, rows = std::size(pasts);
+    std::vector<FedRow> alone;
+    std::vector<float> keys, values, x, y(rows * tokens.hidden);
+    for (size_t past : pasts) {
+      const FedRow fed(part, tokens, {past}, 150, OnThisThread(), {format, 64});
+      alone.emplace_back(part, tokens, std::vector<size_t>{past, 1}, 150, OnThisThread(), CacheLayout{format, 64});
+      keys.insert(keys.end(), fed.keys.begin(), fed.keys.end());
+      values.insert(values.end(), fed.values.begin(), fed.values.end());
+      const float* token = tokens.x.data() + past * tokens.hidden;
+      x.insert(x.end(), token, token + tokens.hidden);
+    }
+    Stream stream;
+    stream.tokens = rows;
+    stream.x = x.data();
+    const size_t capacity = alone[0].capacity;
+    const Cache all = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, pasts, rows, {format, 64}};
+    Scratch scratch;
+    RunNormAttention(part, stream, all, y.data(), scratch, testing::OnThreads(3));
+    for (size_t row = 0; row < rows; ++row)
+      for (size_t i = 0; i < tokens.hidden; ++i)
+        ASSERT_EQ(y[row * tokens.hidden + i], alone[row].y[pasts[row] * tokens.hidden + i]) << row;
+  });
+}
+
+// A window is few tokens already, and its cache is as without.
+TEST(FewAttended, WindowsAreReadAsAWhole) {
+  for (const Shape& shape : kShapes) {
+    if (shape.window == 0) continue;
+    Made made(13);
+    const NormAttention part = MadeAttention(made, Storage::kInt4, shape, 150);
+    const Tokens tokens(made, 150, shape.hidden, false);
+    const std::vector<size_t> ones(150, 1);
+    const FedRow all(part, tokens, ones, 150, OnThisThread());
+    EXPECT_EQ(FedRow(part, tokens, ones, 150, OnThisThread(), {CacheFormat::kFp32, 64}).y, all.y);
   }
 }
 
