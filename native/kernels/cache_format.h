@@ -25,16 +25,18 @@ inline constexpr size_t kCachePart = 64;
 //   bytes of each key, then the next four. In a part of `size` entries, byte 4 i + j holds entry 4 i + j in its lower half, and
 //   entry size / 2 + 4 i + j in its upper half. So lanes are keys, and their sums are never added across lanes.
 // - [4, parts of a head, 16] float32 scales of these codes.
-// - [4, head_size] float32: the sums of 16 values each, which belong to the keys of a tile. The values themselves lie in their own
-//   cache, which has no sketch.
+// - [head_size] float32: the sum of the values of this run and of all before it. The values themselves lie in their own cache,
+//   which has no sketch.
 inline constexpr size_t kSketchTile = 16;
 
 // Tokens that every query attends to: the first of a text, which many heads turn to when nothing else fits, and the newest.
 inline constexpr size_t kFirstTokens = 4;
 inline constexpr size_t kNewestTokens = 32;
-// The fewest tokens to attend to. Up to 47 are the newest, 4 are the first.
+// The fewest tokens to attend to: some have to be left to choose.
 inline constexpr size_t kLeastAttended = 64;
-static_assert(kLeastAttended > kFirstTokens + kNewestTokens + kSketchTile - 1);
+static_assert(kLeastAttended > kFirstTokens + kNewestTokens);
+// Where a token attends to fewer than it sees, it sees a whole run, whose values have a sum.
+static_assert(kLeastAttended >= kCacheRun);
 
 // How a cache lies in memory.
 struct CacheLayout {
@@ -62,8 +64,8 @@ constexpr size_t CacheRunBytes(CacheFormat format, size_t head_size) {
 // Bytes of a tile of codes, and of a whole sketch.
 constexpr size_t SketchTileBytes(size_t head_size) { return kSketchTile * head_size / 2; }
 constexpr size_t SketchBytes(size_t head_size) {
-  const size_t tiles = kCacheRun / kSketchTile;
-  return tiles * (SketchTileBytes(head_size) + (kSketchTile * CacheParts(head_size) + head_size) * sizeof(float));
+  const size_t codes = kCacheRun / kSketchTile * SketchTileBytes(head_size);
+  return codes + (kCacheRun * CacheParts(head_size) + head_size) * sizeof(float);
 }
 
 // The same of keys, with their sketch.

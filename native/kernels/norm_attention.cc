@@ -118,7 +118,6 @@ class NormAttentionJob : public PhasedJob {
       coded = layout.Array<CodedQuery>(job.most_tokens(), job.part_.heads);
       scores = layout.Array<float>(job.most_tokens(), job.part_.heads, predicted);
       chosen = layout.Array<uint32_t>(job.workers(), predicted);
-      means = layout.Array<float>(job.workers(), predicted / kSketchTile);
       rest = layout.Array<float>(job.workers(), job.head_);
     }
 
@@ -145,7 +144,6 @@ class NormAttentionJob : public PhasedJob {
     CodedQuery* coded = nullptr;
     float* scores = nullptr;
     uint32_t* chosen = nullptr;
-    float* means = nullptr;
     float* rest = nullptr;
   };
 
@@ -263,7 +261,7 @@ class NormAttentionJob : public PhasedJob {
   void KeepValue(size_t row, size_t kv_head, size_t position, const float* value) const {
     const HeadCache values = ValuesOf(row, kv_head);
     values.Store(position, value);
-    if (HasSketch() && position % kSketchTile == kSketchTile - 1) SketchOf(row, kv_head).Sum(position / kSketchTile, values);
+    if (HasSketch() && position % kCacheRun == kCacheRun - 1) SketchOf(row, kv_head).Sum(position / kCacheRun, values);
   }
 
   // A head's norm, where it has one, and its position: pairs of entries turn by the position's angles.
@@ -349,8 +347,7 @@ class NormAttentionJob : public PhasedJob {
     const size_t t = item / part_.heads, head = item % part_.heads, token = block.first + t;
     if (!IsFewToken(token)) return;
     const size_t at = t * part_.heads + head, kv_head = head / group_, positions = MostPredicted();
-    const FewKeys::Scratch scratch = {arrays_.scores + at * positions, arrays_.chosen + worker * positions,
-                                      arrays_.means + worker * (positions / kSketchTile), WidenedOf(worker),
+    const FewKeys::Scratch scratch = {arrays_.scores + at * positions, arrays_.chosen + worker * positions, WidenedOf(worker),
                                       arrays_.rest + worker * head_};
     const FewKeys few(attention_, KeysOf(token, kv_head), ValuesOf(token, kv_head), SketchOf(token, kv_head), head_);
     few.Attend(arrays_.queries + at * head_, PositionOf(token) + 1, attended_, scratch, arrays_.attended + at * head_);

@@ -61,22 +61,21 @@ class Sketch {
     }
   }
 
-  // Keeps the sum of the values of a tile, the kSketchTile positions from kSketchTile * `tile` on, as the cache has them.
-  void Sum(size_t tile, const HeadCache& values) const {
+  // Keeps the sum of the values of a run, as the cache has them, and of all before it.
+  void Sum(size_t run, const HeadCache& values) const {
     const D d;
-    float* sum = SumOf(tile);
+    float* sum = SumOf(run);
     float value[kMostHeadSize];
     std::fill_n(sum, head_size_, 0.0f);
-    for (size_t position = tile * kSketchTile; position < (tile + 1) * kSketchTile; ++position) {
+    for (size_t position = run * kCacheRun; position < (run + 1) * kCacheRun; ++position) {
       values.WidenPosition(position, value);
       for (size_t i = 0; i < head_size_; i += kLanes)
         hn::StoreU(hn::Add(hn::LoadU(d, sum + i), hn::LoadU(d, value + i)), d, sum + i);
     }
+    for (size_t i = 0; run > 0 && i < head_size_; i += kLanes)
+      hn::StoreU(hn::Add(hn::LoadU(d, sum + i), hn::LoadU(d, SumOf(run - 1) + i)), d, sum + i);
   }
-  float* SumOf(size_t tile) const {
-    const size_t tiles = kCacheRun / kSketchTile;
-    return ScalesOf(tile / tiles) + kCacheRun * parts_ + tile % tiles * head_size_;
-  }
+  float* SumOf(size_t run) const { return ScalesOf(run) + kCacheRun * parts_; }
 
   void Code(const float* HWY_RESTRICT query, CodedQuery& coded) const {
     for (size_t first = 0, part = 0; first < head_size_; first += kCachePart, ++part) {

@@ -56,10 +56,8 @@ Row PredictedScores(const FewKeys& head) {
   return predicted;
 }
 
-size_t NewestOf(size_t visible) { return (visible - kNewestTokens) / kSketchTile * kSketchTile; }
-
 std::vector<bool> Chosen(const FewKeys& head, const Row& predicted) {
-  const size_t newest = NewestOf(head.visible);
+  const size_t newest = head.visible - kNewestTokens;
   std::vector<bool> chosen(head.visible);
   std::vector<size_t> others;
   for (size_t j = 0; j < head.visible; ++j) {
@@ -67,7 +65,7 @@ std::vector<bool> Chosen(const FewKeys& head, const Row& predicted) {
     if (!chosen[j]) others.push_back(j);
   }
   std::stable_sort(others.begin(), others.end(), [&](size_t a, size_t b) { return predicted[a].value > predicted[b].value; });
-  const size_t wanted = head.attended - kFirstTokens - (head.visible - newest);
+  const size_t wanted = head.attended - kFirstTokens - kNewestTokens;
   for (size_t i = 0; i < wanted; ++i) chosen[others[i]] = true;
   return chosen;
 }
@@ -93,33 +91,31 @@ Row AttendedOf(const FewKeys& head, const Row& predicted, const std::vector<bool
   error /= sum;
   const double roundings = (static_cast<double>(head.visible) / 2 + 8) * kEpsilon;
   Row attended(head.size);
-  for (size_t first = 0; first < head.visible; first += kSketchTile) {
-    const size_t end = std::min(head.visible, first + kSketchTile);
-    double left = 0, weight = 0, slack = 0;
-    for (size_t j = first; j < end; ++j) {
-      if (chosen[j]) continue;
-      left += 1;
-      weight += std::exp(scores[j].value - largest) / sum;
+  double left = 0, slack = 0;
+  for (size_t j = 0; j < head.visible; ++j) {
+    const double weight = std::exp(scores[j].value - largest) / sum;
+    if (!chosen[j]) {
+      left += weight;
       slack = std::max(slack, std::expm1(scores[j].error));
+      continue;
     }
     for (size_t i = 0; i < head.size; ++i) {
-      double rest = 0, sizes = 0;
-      for (size_t j = first; j < end; ++j) {
-        const double value = head.values[j * head.size + i];
-        sizes += std::abs(value);
-        if (!chosen[j]) {
-          rest += value;
-          continue;
-        }
-        const double own = std::exp(scores[j].value - largest) / sum;
-        attended[i].value += own * value;
-        attended[i].error += own * (std::expm1(scores[j].error) + error + roundings) * std::abs(value);
-      }
-      if (left == 0) continue;
-      attended[i].value += weight / left * rest;
-      // The sum of all values of the tile, and that of those attended to, are rounded, not the difference alone.
-      attended[i].error += weight / left * (slack + error + roundings + 2 * kSketchTile * kEpsilon) * 2 * sizes;
+      const double value = head.values[j * head.size + i];
+      attended[i].value += weight * value;
+      attended[i].error += weight * (std::expm1(scores[j].error) + error + roundings) * std::abs(value);
     }
+  }
+  const size_t whole = head.visible / kCacheRun * kCacheRun;
+  for (size_t i = 0; i < head.size; ++i) {
+    double values = 0, sizes = 0;
+    for (size_t j = 0; j < whole; ++j) {
+      values += head.values[j * head.size + i];
+      sizes += std::abs(static_cast<double>(head.values[j * head.size + i]));
+    }
+    attended[i].value += left * values / static_cast<double>(whole);
+    // Sums within a run, and of runs.
+    const double sums = static_cast<double>(kCacheRun + whole / kCacheRun) * kEpsilon;
+    attended[i].error += left * (slack + error + roundings + sums) * sizes / static_cast<double>(whole);
   }
   return attended;
 }

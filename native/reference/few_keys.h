@@ -27,13 +27,11 @@ std::vector<double> CodedParts(const float* entries, size_t size, float most);
 // The scores that the query in 8 bits has with keys in 4, and the error of float arithmetic.
 Row PredictedScores(const FewKeys& head);
 
-// The first of the newest tokens, which are all attended to.
-size_t NewestOf(size_t visible);
-
 // Whether each token is attended to, by predicted scores.
 std::vector<bool> Chosen(const FewKeys& head, const Row& predicted);
 
-// What the query attends to, [size]: exactly to the chosen tokens, and by predicted scores and the means of tiles to the others.
+// What the query attends to, [size]: exactly to the chosen tokens, and to the others by their predicted scores and the mean of the
+// values of all whole runs.
 Row AttendedOf(const FewKeys& head, const Row& predicted, const std::vector<bool>& chosen);
 
 }  // namespace lacuna::reference
