@@ -13,6 +13,7 @@
 
 #include "hwy/base.h"
 #include "reference/decoder.h"
+#include "reference/few_keys.h"
 #include "reference/gated_ffn.h"
 #include "reference/matrix.h"
 #include "tests/testing.h"
@@ -540,10 +541,93 @@ void ForEachFew(Check check) {
   });
 }
 
+// What a query head attends to by plain loops. Says whether they are sure to choose the same tokens.
+reference::Row AttendedToFewOf(const NormAttention& part, const FedRow& fed, const reference::Row& queries, size_t head,
+                               size_t visible, bool& is_sure) {
+  const size_t size = part.head_size, kv_head = head / (part.heads / part.kv_heads);
+  const float* keys = fed.keys.data() + kv_head * fed.capacity * size;
+  std::vector<float> query, key_rows, value_rows;
+  double off = 0;
+  for (size_t j = 0; j < visible; ++j) {
+    const float* run = keys + j / kCacheRun * (KeyRunBytes(fed.layout, size) / sizeof(float));
+    const float* value = fed.values.data() + (kv_head * fed.capacity + j) * size;
+    key_rows.insert(key_rows.end(), run + j % kCacheRun * size, run + (j % kCacheRun + 1) * size);
+    value_rows.insert(value_rows.end(), value, value + size);
+    double sum = 0;
+    for (size_t i = 0; i < size; ++i) sum += queries[head * size + i].error * std::abs(key_rows[j * size + i]);
+    off = std::max(off, sum * part.scale);
+  }
+  for (size_t i = 0; i < size; ++i) query.push_back(static_cast<float>(queries[head * size + i].value));
+  const reference::FewKeys few = {size,          visible,      fed.layout.attended, part.scale,
+                                  part.softcap, query.data(), key_rows.data(),     value_rows.data()};
+  reference::Row predicted = reference::PredictedScores(few);
+  for (reference::Bounded& score : predicted) score.error += off;
+  // An entry of the query that may be rounded to another code moves scores by a step of it times the key's.
+  for (size_t first = 0; first < size; first += kCachePart) {
+    const size_t end = std::min(size, first + kCachePart);
+    double largest = 0;
+    for (size_t i = first; i < end; ++i) largest = std::max<double>(largest, std::abs(query[i]));
+    for (size_t i = first; i < end; ++i) {
+      const double steps = query[i] / largest * 127, slack = 2 * queries[head * size + i].error / largest * 127 + 1e-4;
+      if (0.5 - std::abs(steps - std::nearbyint(steps)) > slack) continue;
+      for (size_t j = 0; j < visible; ++j) {
+        const std::vector<double> key = reference::CodedParts(key_rows.data() + j * size, size, 7);
+        predicted[j].error += largest / 127 * std::abs(key[i]) * part.scale;
+      }
+    }
+  }
+  const std::vector<bool> chosen = reference::Chosen(few, predicted);
+  double least = std::numeric_limits<double>::infinity(), most = -least, largest_value = 0;
+  for (size_t j = kFirstTokens; j < visible - kNewestTokens; ++j) {
+    if (chosen[j]) least = std::min(least, predicted[j].value - predicted[j].error);
+    if (!chosen[j]) most = std::max(most, predicted[j].value + predicted[j].error);
+  }
+  is_sure = is_sure && least > most;
+  reference::Row attended = reference::AttendedOf(few, predicted, chosen);
+  for (float value : value_rows) largest_value = std::max<double>(largest_value, std::abs(value));
+  // All weights are as far off as their scores, and so is their sum.
+  for (reference::Bounded& entry : attended) entry.error += 2 * std::expm1(off) * largest_value;
+  return attended;
+}
+
 // Results of some tokens.
 std::vector<float> Of(const FedRow& fed, const Tokens& tokens, size_t first, size_t end) {
   return {fed.y.begin() + static_cast<std::ptrdiff_t>(first * tokens.hidden),
           fed.y.begin() + static_cast<std::ptrdiff_t>(end * tokens.hidden)};
+}
+
+// Caches in fp32 hold the numbers that the reference needs; few_keys_test.cc has the other formats. Queries are known up to their
+// errors. Where these may change which tokens are chosen, a head cannot be compared, and neither can its token.
+TEST(FewAttended, IsThatOfPlainLoops) {
+  size_t compared = 0, skipped = 0;
+  testing::ForEachTarget([&](const std::string& target) {
+    for (Shape shape : kShapes) {
+      shape.window = 0;
+      SCOPED_TRACE(target + ", heads of " + std::to_string(shape.head_size));
+      constexpr size_t kTokens = 150, kPrompt = 140, kAttended = 64;
+      Made made(14);
+      const NormAttention part = MadeAttention(made, Storage::kInt4, shape, kTokens);
+      const Tokens tokens(made, kTokens, shape.hidden, false);
+      std::vector<size_t> chunks(1 + kTokens - kPrompt, 1);
+      chunks[0] = kPrompt;
+      const FedRow fed(part, tokens, chunks, kTokens, testing::OnThreads(3), {CacheFormat::kFp32, kAttended});
+      for (size_t token = kPrompt; token < kTokens; ++token) {
+        const reference::Projected projected = reference::ProjectedOf(part, tokens.At(token), token);
+        reference::Row attended;
+        bool is_sure = true;
+        for (size_t head = 0; is_sure && head < part.heads; ++head) {
+          const reference::Row one = AttendedToFewOf(part, fed, projected.queries, head, token + 1, is_sure);
+          attended.insert(attended.end(), one.begin(), one.end());
+        }
+        ++(is_sure ? compared : skipped);
+        if (!is_sure) continue;
+        reference::Row y = reference::Times(part.storage, part.output, reference::Coded(attended));
+        if (part.post_norm.weight != nullptr) y = reference::Normed(part.post_norm, y);
+        ExpectRow(fed.y.data() + token * shape.hidden, y);
+      }
+    }
+  });
+  EXPECT_GT(compared, skipped);
 }
 
 TEST(FewAttended, NothingIsLeftOutOfAPromptNorOfAsManyTokens) {
