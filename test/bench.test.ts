@@ -223,6 +223,50 @@ const SCRIPTS: readonly Script[] = [
     ],
   },
   {
+    script: 'attended.js',
+    args: [
+      ...['--models', tinyLlama, '--attended', '64', '--caches', 'int8', '--cached', '200', '--repeats', '1'],
+      ...[
+        '--quality',
+        '64',
+        '--window',
+        '256',
+        '--tokens',
+        '200',
+        '--threads',
+        '1',
+        '--work',
+        work,
+        '--built',
+        nativeBuild,
+      ],
+    ],
+    needs: ['dist', 'native', 'nativeBench'],
+    tables: [
+      {
+        columns: {
+          model: NAME,
+          cache: /^int8$/,
+          attended: /^(all|64)$/,
+          'tok/s at 200': NUMBER,
+          'to all in fp32': /^\d+\.\d\d \(/,
+          'of its own at 128': /^\d+\.\d\d$/,
+        },
+        rows: 2,
+      },
+      {
+        columns: {
+          model: NAME,
+          attended: /^64$/,
+          'perplexity ratio': /^\d\.\d{4} ± \d\.\d{4}$/,
+          KL: /^\d\.\d{4}$/,
+          'same top-1': /^\d+\.\d %$/,
+        },
+        rows: 1,
+      },
+    ],
+  },
+  {
     script: 'trained-cut.ts',
     args: ['--python', python, '--layers', '1', '--rounds', '1', '--threads', '1'],
     needs: ['native', 'python'],

@@ -1,6 +1,6 @@
 // Times attention for one token after a long text, in the shape of SmolLM2-135M.
 //
-//     attention_bench [tokens in the cache] [fp32|fp16|int8] [threads] [rounds] [INSTRUCTIONS]
+//     attention_bench [tokens in the cache] [fp32|fp16|int8] [threads] [rounds] [INSTRUCTIONS] [tokens attended to; 0: all]
 //
 // There are as many layers as in the model, each with its own cache, so caches are read from memory. The products around the
 // attention are in int4. Prints milliseconds for all layers, the median of the rounds, and the bytes of keys and values a second.
@@ -11,6 +11,7 @@
 #include <cstring>
 #include <iterator>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "bench/pool.h"
@@ -28,8 +29,8 @@ constexpr const char* kFormats[] = {"fp32", "fp16", "int8"};
 
 class Layers {
  public:
-  Layers(CacheFormat format, size_t seen)
-      : format_(format),
+  Layers(const CacheLayout& layout, size_t seen)
+      : layout_(layout),
         seen_(seen),
         query_(kInt4, kHeads * kHeadSize, kHidden, 1),
         key_(kInt4, kKvHeads * kHeadSize, kHidden, 2),
@@ -58,6 +59,7 @@ class Layers {
       // What entries are does not change the time, if they are numbers.
       for (float& value : caches_.back()) value = 0.001f;
     }
+    if (layout.attended > 0) Fill(random);
   }
 
   void Step(const Parallel& parallel) {
@@ -65,21 +67,42 @@ class Layers {
     stream.tokens = 1;
     stream.x = x_.data();
     for (size_t layer = 0; layer < kLayers; ++layer) {
-      float *keys = caches_[2 * layer].data(), *values = caches_[2 * layer + 1].data();
-      const Cache cache = {keys, values, Capacity(), keys, values, Capacity(), &seen_, 1, format_};
-      RunNormAttention(part_, stream, cache, y_.data(), scratch_, parallel);
+      RunNormAttention(part_, stream, CacheOf(layer, seen_), y_.data(), scratch_, parallel);
     }
   }
 
   double Bytes() const {
-    const size_t run = CacheRunBytes(format_, kHeadSize);
-    return 2.0 * kLayers * kKvHeads * static_cast<double>(seen_ * run) / kCacheRun;
+    const size_t run = CacheRunBytes(layout_.format, kHeadSize), of_a_head = 2 * kLayers * seen_ * run / kCacheRun;
+    if (layout_.attended == 0 || layout_.attended > seen_) return static_cast<double>(kKvHeads * of_a_head);
+    const size_t sketches = kLayers * kKvHeads * seen_ * SketchBytes(kHeadSize) / kCacheRun;
+    // As if no two heads chose the same.
+    return static_cast<double>(kHeads) * static_cast<double>(of_a_head) * static_cast<double>(layout_.attended) /
+               static_cast<double>(seen_) +
+           static_cast<double>(sketches);
   }
 
  private:
-  size_t Capacity() const { return CacheCapacity(format_, seen_ + 1, kHeadSize); }
+  size_t Capacity() const { return CacheCapacity(layout_, seen_ + 1, kHeadSize); }
 
-  const CacheFormat format_;
+  // Which tokens are chosen depends on the keys. Feeds as many random tokens to one layer, and gives the others the same.
+  void Fill(std::mt19937& random) {
+    std::normal_distribution<float> normal;
+    std::vector<float> x(seen_ * kHidden), y(x.size());
+    for (float& value : x) value = normal(random);
+    Stream stream;
+    stream.tokens = seen_;
+    stream.x = x.data();
+    const size_t none = 0;
+    RunNormAttention(part_, stream, CacheOf(0, none), y.data(), scratch_, OnThisThread());
+    for (size_t i = 2; i < 2 * kLayers; ++i) caches_[i] = caches_[i % 2];
+  }
+
+  Cache CacheOf(size_t layer, const size_t& seen) {
+    float *keys = caches_[2 * layer].data(), *values = caches_[2 * layer + 1].data();
+    return {keys, values, Capacity(), keys, values, Capacity(), &seen, 1, layout_};
+  }
+
+  const CacheLayout layout_;
   const size_t seen_;
   const Weights query_, key_, value_, output_;
   const std::vector<float> norm_, angles_;
@@ -89,8 +112,8 @@ class Layers {
   Scratch scratch_;
 };
 
-void Run(size_t seen, CacheFormat format, size_t threads, size_t rounds) {
-  Layers layers(format, seen);
+void Run(size_t seen, const CacheLayout& layout, size_t threads, size_t rounds) {
+  Layers layers(layout, seen);
   Pool pool(threads);
   std::vector<double> seconds;
   layers.Step(pool.parallel());
@@ -101,8 +124,10 @@ void Run(size_t seen, CacheFormat format, size_t threads, size_t rounds) {
   }
   std::nth_element(seconds.begin(), seconds.begin() + static_cast<std::ptrdiff_t>(rounds / 2), seconds.end());
   const double median = seconds[rounds / 2];
-  std::printf("%zu tokens in %s, %zu threads, %s: %.3f ms, %.1f GB/s\n", seen, kFormats[static_cast<size_t>(format)], threads,
-              InstructionsInUse(), 1e3 * median, layers.Bytes() / median / 1e9);
+  const std::string attended = layout.attended == 0 ? "" : std::to_string(layout.attended) + " of ";
+  std::printf("%s%zu tokens in %s, %zu threads, %s: %.3f ms, %.1f GB/s\n", attended.c_str(), seen,
+              kFormats[static_cast<size_t>(layout.format)], threads, InstructionsInUse(), 1e3 * median,
+              layers.Bytes() / median / 1e9);
 }
 
 }  // namespace
@@ -114,6 +139,7 @@ int main(int argc, char** argv) {
   ChooseInstructions(argc > 5 ? argv[5] : "");
   for (size_t format = 0; format < std::size(kFormats); ++format) {
     if (argc > 2 && std::strcmp(argv[2], kFormats[format]) != 0) continue;
-    Run(number(1, 4096), static_cast<CacheFormat>(format), number(3, 2), std::max<size_t>(1, number(4, 21)));
+    const CacheLayout layout = {static_cast<CacheFormat>(format), number(6, 0)};
+    Run(number(1, 4096), layout, number(3, 2), std::max<size_t>(1, number(4, 21)));
   }
 }

@@ -101,16 +101,16 @@ Decoder::Decoder(const Runtime& runtime, const DecoderOptions& options)
     : api_(runtime.api()),
       session_(OpenSession(runtime, options)),
       want_logits_(reinterpret_cast<WantLogits>(LoadedExport(options.operators, "LacunaWantLogits"))),
-      say_cache_format_(reinterpret_cast<SayCacheFormat>(LoadedExport(options.operators, "LacunaCacheFormat"))),
-      cache_format_(options.cache),
+      say_cache_layout_(reinterpret_cast<SayCacheLayout>(LoadedExport(options.operators, "LacunaCacheLayout"))),
+      cache_layout_(options.cache),
       signature_(ReadSignature(api_, session_.get())),
       memory_(nullptr, api_.ReleaseMemoryInfo),
       binding_(nullptr, api_.ReleaseIoBinding),
       run_options_(nullptr, api_.ReleaseRunOptions) {
-  if (cache_format_ != CacheFormat::kFp32) {
-    if (say_cache_format_ == nullptr) RefuseModel("its operators' library knows only fp32 caches");
+  if (!IsPlain(cache_layout_)) {
+    if (say_cache_layout_ == nullptr) RefuseModel("its operators' library knows only fp32 caches, of which it reads all");
     for (const CacheSpec& spec : signature_.caches)
-      if (spec.type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) RefuseModel(spec.past + " is no float32, which alone can be narrower");
+      if (spec.type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) RefuseModel(spec.past + " is no float32, which alone can be kept otherwise");
   }
   OrtMemoryInfo* memory = nullptr;
   Check(api_, api_.CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memory));
@@ -185,10 +185,10 @@ void Decoder::Run(View view, std::span<const int64_t> tokens, std::span<const in
   Check(api_, api_.BindOutput(binding_.get(), "logits", output.get()));
   // ONNX Runtime calls kernels from the calling thread.
   if (want_logits_ != nullptr) want_logits_(logits.data(), wanted.tokens, wanted.largest);
-  if (say_cache_format_ != nullptr) say_cache_format_(static_cast<int>(cache_format_));
+  if (say_cache_layout_ != nullptr) say_cache_layout_(static_cast<int>(cache_layout_.format), cache_layout_.attended);
   OrtStatus* status = api_.RunWithBinding(session_.get(), run_options_.get(), binding_.get());
   if (want_logits_ != nullptr) want_logits_(nullptr, 0, 0);
-  if (say_cache_format_ != nullptr) say_cache_format_(static_cast<int>(CacheFormat::kFp32));
+  if (say_cache_layout_ != nullptr) say_cache_layout_(static_cast<int>(CacheFormat::kFp32), 0);
   Check(api_, status);
 }
 
@@ -219,7 +219,7 @@ void Decoder::Resume() { Check(api_, api_.RunOptionsUnsetTerminate(run_options_.
 
 // The number of tokens that a tensor with room for `capacity` is declared with.
 size_t Decoder::DeclaredCapacity(const CacheSpec& spec, size_t capacity) const {
-  return CacheCapacity(cache_format_, capacity, static_cast<size_t>(spec.head_size));
+  return CacheCapacity(cache_layout_, capacity, static_cast<size_t>(spec.head_size));
 }
 
 // Bytes of a row of `capacity` tokens.

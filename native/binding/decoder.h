@@ -11,8 +11,8 @@
 // a row ends, the last row takes its place.
 //
 // The decoder tells the operators which logits it will read (ops/wanted_logits.h): for a prompt, those of the last
-// token. It also tells them the format of its caches (ops/cache_format.h). Those in fp16 or int8 have the same declared shape,
-// with a smaller capacity.
+// token. It also tells them the layout of its caches (ops/cache_format.h). Those in fp16 or int8, and those with sketches of their
+// keys, have the same declared shape, with another capacity.
 #ifndef LACUNA_BINDING_DECODER_H_
 #define LACUNA_BINDING_DECODER_H_
 
@@ -45,8 +45,9 @@ struct DecoderOptions {
   std::string operators;
   // 0: ONNX Runtime chooses.
   int threads = 0;
-  // Narrow ones need a library that has them, and a model whose caches NormAttention alone reads: nothing here checks that.
-  CacheFormat cache = CacheFormat::kFp32;
+  // One that is not plain needs a library that has it, and a model whose caches NormAttention alone reads: nothing here checks
+  // that.
+  CacheLayout cache;
 };
 
 // What a decoder's graph says about itself.
@@ -112,7 +113,7 @@ class Decoder {
   };
 
   using WantLogits = decltype(LacunaWantLogits)*;
-  using SayCacheFormat = decltype(LacunaCacheFormat)*;
+  using SayCacheLayout = decltype(LacunaCacheLayout)*;
 
   Owned<OrtValue> Wrap(void* data, size_t bytes, ONNXTensorElementDataType type, std::span<const int64_t> shape) const;
   size_t DeclaredCapacity(const CacheSpec& spec, size_t capacity) const;
@@ -129,8 +130,8 @@ class Decoder {
   Owned<OrtSession> session_;
   // Null if the operators do not export them.
   WantLogits want_logits_;
-  SayCacheFormat say_cache_format_;
-  CacheFormat cache_format_;
+  SayCacheLayout say_cache_layout_;
+  CacheLayout cache_layout_;
   Signature signature_;
   Owned<OrtMemoryInfo> memory_;
   Owned<OrtIoBinding> binding_;

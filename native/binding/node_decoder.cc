@@ -194,7 +194,8 @@ void ExportDecoder(Napi::Env env, Napi::Object exports) {
     options.model = NeededString(given, "model");
     options.operators = StringOf(given, "operators").value_or("");
     options.threads = static_cast<int>(NumberOf(given, "threads", 0, 1, kMostThreads));
-    options.cache = CacheFormatOf(info.Env(), StringOf(given, "cache").value_or("fp32"));
+    options.cache.format = CacheFormatOf(info.Env(), StringOf(given, "cache").value_or("fp32"));
+    options.cache.attended = CountOf(given, "attended", 0, kLeastAttended);
     return DecoderHandle::Open(
         info.Env(), "decoder", [runtime, options] { return std::make_unique<Decoder>(Runtime::Open(runtime), options); },
         [constructor](Napi::Env e, const std::shared_ptr<DecoderHandle>& handle) -> Napi::Value {

@@ -74,8 +74,8 @@ struct NormAttention {
   RmsNorm post_norm;
 };
 
-// Keys and values, [rows, kv_heads, capacity, head_size] of fp32; or as much room in each head for a narrower format, which
-// holds CachePositions(format, capacity, head_size) tokens (cache_format.h). A narrow cache is its own past.
+// Keys and values, [rows, kv_heads, capacity, head_size] of fp32; or as much room in each head for another layout, which holds
+// CachePositions(layout, capacity, head_size) tokens (cache_format.h). Unless the layout is plain, a cache is its own past.
 struct Cache {
   const float* past_key = nullptr;
   const float* past_value = nullptr;
@@ -87,7 +87,9 @@ struct Cache {
   // [rows]: tokens seen before. A row's new tokens are at the following positions. They fit into the capacity.
   const size_t* seen = nullptr;
   size_t rows = 1;
-  CacheFormat format = CacheFormat::kFp32;
+  // Where it says how many tokens are attended to, that holds for parts without a window, in calls of one token a row. All other
+  // tokens attend to all that they see.
+  CacheLayout layout = {};
 };
 
 // For a head of keys or values in all rows: copies the past to a cache that is not the past itself, and writes zeros

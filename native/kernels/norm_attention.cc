@@ -4,8 +4,10 @@
 #include "hwy/highway.h"
 #include "kernels/attention-inl.h"
 #include "kernels/cache-inl.h"
+#include "kernels/few_keys-inl.h"
 #include "kernels/norm-inl.h"
 #include "kernels/part-inl.h"
+#include "kernels/sketch-inl.h"
 #include "kernels/storage_products-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -17,7 +19,7 @@ class NormAttentionJob : public PhasedJob {
  public:
   NormAttentionJob(const NormAttention& part, const Stream& stream, const Cache& cache, float* y, Scratch& scratch,
                    size_t most_workers)
-      : PhasedJob(stream.tokens, part.post_norm.weight == nullptr ? 5 : 6, WorkOf(part) * stream.tokens, most_workers),
+      : PhasedJob(stream.tokens, part.post_norm.weight == nullptr ? 6 : 7, WorkOf(part) * stream.tokens, most_workers),
         part_(part),
         products_(ProductsOf(part.storage)),
         stream_(stream),
@@ -27,6 +29,7 @@ class NormAttentionJob : public PhasedJob {
         head_(part.head_size),
         group_(part.heads / part.kv_heads),
         row_tokens_(stream.tokens / cache.rows),
+        attended_(part.window == 0 ? cache.layout.attended : 0),
         projections_(RowsAnItem(part.heads + 2 * part.kv_heads, 1)),
         rows_(RowsAnItem(part.output.rows, kRows)),
         attending_(std::max(kTokens, DivideUp(most_tokens(), DivideUp(ItemsWanted(), part.kv_heads)))),
@@ -38,8 +41,10 @@ class NormAttentionJob : public PhasedJob {
         case kProject:
           return DivideUp(Projections(), projections_);
         case kAttend:
-          return block.count == 1 ? DivideUp(AllRunsOf(block.first), RunsAnItem(block.first))
-                                  : part_.kv_heads * DivideUp(block.count, attending_);
+          if (block.count == 1) return DivideUp(AllRunsOf(block.first), RunsAnItem(block.first));
+          return part_.kv_heads * (IsFew(block) ? block.count : DivideUp(block.count, attending_));
+        case kChoose:
+          return IsFew(block) ? block.count * part_.heads : 0;
         case kOutput:
           return DivideUp(hidden_, rows_);
         default:
@@ -61,9 +66,12 @@ class NormAttentionJob : public PhasedJob {
           Project(block, one);
         return;
       case kAttend:
-        return block.count == 1 ? AttendRuns(block.first, item, worker) : AttendTokens(block, item, worker);
+        if (block.count == 1) return AttendRuns(block.first, item, worker);
+        return IsFew(block) ? AttendToken(block, item, worker) : AttendTokens(block, item, worker);
+      case kChoose:
+        return AttendToFew(block, item, worker);
       case kCollect:
-        if (block.count == 1) JoinRuns(block.first);
+        if (block.count == 1 && !IsFew(block)) JoinRuns(block.first);
         return ForTokens(block, item, [this](size_t, size_t t) {
           products_.Code(arrays_.attended + t * Width(), Width(), arrays_.output, t);
         });
@@ -88,7 +96,7 @@ class NormAttentionJob : public PhasedJob {
   }
 
  private:
-  enum Phase { kPrepare, kProject, kAttend, kCollect, kOutput, kPostNorm };
+  enum Phase { kPrepare, kProject, kAttend, kChoose, kCollect, kOutput, kPostNorm };
   // An item's rows of the output's matrix are whole multiples of it.
   static constexpr size_t kRows = 16;
 
@@ -100,13 +108,17 @@ class NormAttentionJob : public PhasedJob {
           attended(layout.Array<float>(job.most_tokens(), job.Width())),
           output(job.part_.storage, job.Width(), job.most_tokens(), layout),
           sums(layout.Array<RunSums>(job.most_tokens(), job.part_.heads)),
-          transposed(layout.Array<float>(job.part_.kv_heads, DivideUp(job.most_tokens(), job.attending_),
-                                          job.attention_.transposed_size())),
+          transposed(layout.Array<float>(job.workers(), job.attention_.transposed_size())),
           run_sums(layout.Array<RunSums>(job.part_.heads, job.MostRuns())),
           run_weighted(layout.Array<float>(job.Width(), job.MostRuns())) {
-      if (!job.IsNarrow()) return;
-      fresh = layout.Array<float>(2 * job.part_.kv_heads, job.most_tokens(), job.head_);
-      widened = layout.Array<float>(job.workers(), 2 * kCacheRun, job.head_);
+      if (job.KeepsFresh()) fresh = layout.Array<float>(2 * job.part_.kv_heads, job.most_tokens(), job.head_);
+      const size_t predicted = job.MostPredicted();
+      if (job.IsNarrow() || predicted > 0) widened = layout.Array<float>(job.workers(), 2 * kCacheRun, job.head_);
+      if (predicted == 0) return;
+      coded = layout.Array<CodedQuery>(job.most_tokens(), job.part_.heads);
+      scores = layout.Array<float>(job.most_tokens(), job.part_.heads, predicted);
+      chosen = layout.Array<uint32_t>(job.workers(), predicted);
+      rest = layout.Array<float>(job.workers(), job.head_);
     }
 
     // [tokens of a block, hidden]
@@ -118,15 +130,21 @@ class NormAttentionJob : public PhasedJob {
     CodedTokens output;
     // [tokens of a block, heads]
     RunSums* sums;
-    // Keys of the run that an item is at.
+    // Keys of the run that a worker is at.
     float* transposed;
     // Of a token that comes alone, [heads, runs] and [heads, runs, head].
     RunSums* run_sums;
     float* run_weighted;
-    // Of narrow caches, [2 * kv_heads, tokens of a block, head] new keys and values, and [workers, 2 * run, head] those of the run
-    // that a worker is at.
+    // Of caches that do not hold floats in their order, [2 * kv_heads, tokens of a block, head] new keys and values, and
+    // [workers, 2 * run, head] those of the run that a worker is at.
     float* fresh = nullptr;
     float* widened = nullptr;
+    // Of tokens that attend to few, [tokens of a block, heads] queries, [tokens of a block, heads, positions] scores, and a worker's
+    // own FewKeys::Scratch.
+    CodedQuery* coded = nullptr;
+    float* scores = nullptr;
+    uint32_t* chosen = nullptr;
+    float* rest = nullptr;
   };
 
   struct Projection {
@@ -165,16 +183,43 @@ class NormAttentionJob : public PhasedJob {
     return {part_.value, head - part_.kv_heads};
   }
 
-  bool IsNarrow() const { return cache_.format != CacheFormat::kFp32; }
+  bool IsNarrow() const { return cache_.layout.format != CacheFormat::kFp32; }
+  // Whether keys have sketches.
+  bool HasSketch() const { return attended_ > 0; }
+  bool KeepsFresh() const { return IsNarrow() || HasSketch(); }
+  // Whether a token attends to few of those that it sees: one that comes alone in its row, and sees more.
+  bool IsFewToken(size_t token) const { return HasSketch() && row_tokens_ == 1 && PositionOf(token) >= attended_; }
+  bool IsFew(const TokenBlock& block) const {
+    for (size_t token = block.first; token < block.first + block.count; ++token)
+      if (IsFewToken(token)) return true;
+    return false;
+  }
+  // Positions that scores are predicted for, at most; 0 if none are. In large steps, so that scratch seldom grows.
+  size_t MostPredicted() const {
+    constexpr size_t kStep = 1024;
+    size_t most = 0;
+    for (size_t token = 0; row_tokens_ == 1 && token < stream_.tokens; ++token)
+      if (IsFewToken(token)) most = std::max(most, PositionOf(token) + 1);
+    return DivideUp(most, kStep) * kStep;
+  }
+
   // Where a head's keys or values begin.
   float* HeadOf(float* cache, size_t row, size_t kv_head) const {
     return cache + (row * part_.kv_heads + kv_head) * cache_.capacity * head_;
   }
   float* WidenedOf(size_t worker, size_t position = 0) const {
-    return IsNarrow() ? arrays_.widened + (worker * 2 * kCacheRun + position) * head_ : nullptr;
+    return arrays_.widened == nullptr ? nullptr : arrays_.widened + (worker * 2 * kCacheRun + position) * head_;
   }
-  NarrowCache NarrowOf(float* cache, size_t row, size_t kv_head) const {
-    return {cache_.format, HeadOf(cache, row, kv_head), head_};
+  HeadCache KeysOf(size_t row, size_t kv_head) const {
+    const CacheLayout layout = {cache_.layout.format, attended_};
+    return {layout.format, HeadOf(cache_.key, row, kv_head), head_, KeyRunBytes(layout, head_)};
+  }
+  HeadCache ValuesOf(size_t row, size_t kv_head) const {
+    const CacheFormat format = cache_.layout.format;
+    return {format, HeadOf(cache_.value, row, kv_head), head_, CacheRunBytes(format, head_)};
+  }
+  Sketch SketchOf(size_t row, size_t kv_head) const {
+    return {KeysOf(row, kv_head), cache_.layout.format, head_, part_.scale, part_.softcap};
   }
 
   // One head of queries, keys or values for all tokens of a block, to where it is read from.
@@ -184,12 +229,15 @@ class NormAttentionJob : public PhasedJob {
     if (is_query) {
       float* queries = arrays_.queries + head * head_;
       products_.Multiply(matrix, head * head_, head_, arrays_.input, 0, block.count, queries, Width());
-      for (size_t t = 0; t < block.count; ++t)
-        Position(part_.query_norm, PositionOf(block.first + t), queries + t * Width());
+      for (size_t t = 0; t < block.count; ++t) {
+        const size_t token = block.first + t;
+        Position(part_.query_norm, PositionOf(token), queries + t * Width());
+        if (IsFewToken(token)) SketchOf(token, head / group_).Code(queries + t * Width(), arrays_.coded[t * part_.heads + head]);
+      }
       return;
     }
     float* cache = is_key ? cache_.key : cache_.value;
-    float* fresh = IsNarrow() ? arrays_.fresh + (projection - part_.heads) * most_tokens() * head_ : nullptr;
+    float* fresh = KeepsFresh() ? arrays_.fresh + (projection - part_.heads) * most_tokens() * head_ : nullptr;
     if (block.first == 0)
       CopySeen(cache_, part_, row_tokens_, head, is_key ? cache_.past_key : cache_.past_value, cache);
     // Tokens of one row have their places one after the other.
@@ -197,12 +245,23 @@ class NormAttentionJob : public PhasedJob {
       const size_t token = block.first + t;
       const size_t count = std::min(block.count - t, row_tokens_ - token % row_tokens_);
       const size_t row = token / row_tokens_, position = PositionOf(token);
-      float* to = IsNarrow() ? fresh : HeadOf(cache, row, head) + position * head_;
+      float* to = KeepsFresh() ? fresh : HeadOf(cache, row, head) + position * head_;
       products_.Multiply(matrix, head * head_, head_, arrays_.input, t, count, to, head_);
       for (size_t i = 0; is_key && i < count; ++i) Position(part_.key_norm, position + i, to + i * head_);
-      for (size_t i = 0; IsNarrow() && i < count; ++i) NarrowOf(cache, row, head).Store(position + i, to + i * head_);
+      for (size_t i = 0; KeepsFresh() && i < count; ++i)
+        is_key ? KeepKey(row, head, position + i, to + i * head_) : KeepValue(row, head, position + i, to + i * head_);
       t += count;
     }
+  }
+
+  void KeepKey(size_t row, size_t kv_head, size_t position, const float* key) const {
+    KeysOf(row, kv_head).Store(position, key);
+    if (HasSketch()) SketchOf(row, kv_head).Store(position, key);
+  }
+  void KeepValue(size_t row, size_t kv_head, size_t position, const float* value) const {
+    const HeadCache values = ValuesOf(row, kv_head);
+    values.Store(position, value);
+    if (HasSketch() && position % kCacheRun == kCacheRun - 1) SketchOf(row, kv_head).Sum(position / kCacheRun, values);
   }
 
   // A head's norm, where it has one, and its position: pairs of entries turn by the position's angles.
@@ -228,9 +287,9 @@ class NormAttentionJob : public PhasedJob {
   }
 
   // A run's keys or values, [positions, head]: in the cache, or if that is narrow, the first `count` of them in `widened`.
-  const float* EntriesOf(float* cache, size_t row, size_t kv_head, size_t run, size_t count, float* widened) const {
-    if (!IsNarrow()) return HeadOf(cache, row, kv_head) + run * Attention::kRun * head_;
-    NarrowOf(cache, row, kv_head).Widen(run, count, widened);
+  const float* EntriesOf(const HeadCache& cache, size_t run, size_t count, float* widened) const {
+    if (!IsNarrow()) return reinterpret_cast<const float*>(cache.RunAt(run));
+    cache.Widen(run, count, widened);
     return widened;
   }
 
@@ -241,6 +300,7 @@ class NormAttentionJob : public PhasedJob {
   }
   void AttendRun(size_t token, size_t number, size_t worker) const {
     const size_t runs = RunsOf(token), run = number % runs, kv_head = number / runs;
+    if (IsFewToken(token)) return Predict(token, 0, kv_head, run);
     const size_t position = PositionOf(token), place = FirstSeen(position) / Attention::kRun + run;
     const size_t positions = std::min(position + 1 - place * Attention::kRun, Attention::kRun);
     for (size_t head = kv_head * group_, end = head + group_; head < end;) {
@@ -252,10 +312,9 @@ class NormAttentionJob : public PhasedJob {
                                    Reset(arrays_.run_weighted + at * head_));
       }
       // Keys are no longer needed when values are, so these may take their place, which is in the nearest cache.
-      const auto read = [&](float* cache) {
-        return EntriesOf(cache, token / row_tokens_, kv_head, place, positions, WidenedOf(worker));
-      };
-      attention_.RunFew(queries, count, [&] { return read(cache_.key); }, [&] { return read(cache_.value); });
+      const auto read = [&](const HeadCache& cache) { return EntriesOf(cache, place, positions, WidenedOf(worker)); };
+      const size_t row = token / row_tokens_;
+      attention_.RunFew(queries, count, [&] { return read(KeysOf(row, kv_head)); }, [&] { return read(ValuesOf(row, kv_head)); });
     }
   }
 
@@ -270,6 +329,30 @@ class NormAttentionJob : public PhasedJob {
     }
   }
 
+  // Predicted scores of a run's keys for the queries of a group.
+  void Predict(size_t token, size_t t, size_t kv_head, size_t run) const {
+    const size_t at = t * part_.heads + kv_head * group_, positions = MostPredicted();
+    SketchOf(token, kv_head).Predict(run, arrays_.coded + at, group_, arrays_.scores + at * positions + run * kCacheRun, positions);
+  }
+
+  // One of several tokens, of which each comes alone in its row, for all queries of a group.
+  void AttendToken(const TokenBlock& block, size_t item, size_t worker) const {
+    const size_t t = item / part_.kv_heads, kv_head = item % part_.kv_heads, token = block.first + t;
+    if (!IsFewToken(token)) return AttendGroup(token, t, 1, kv_head, worker);
+    for (size_t run = 0; run < RunsOf(token); ++run) Predict(token, t, kv_head, run);
+  }
+
+  // One query over the tokens that it chooses.
+  void AttendToFew(const TokenBlock& block, size_t item, size_t worker) const {
+    const size_t t = item / part_.heads, head = item % part_.heads, token = block.first + t;
+    if (!IsFewToken(token)) return;
+    const size_t at = t * part_.heads + head, kv_head = head / group_, positions = MostPredicted();
+    const FewKeys::Scratch scratch = {arrays_.scores + at * positions, arrays_.chosen + worker * positions, WidenedOf(worker),
+                                      arrays_.rest + worker * head_};
+    const FewKeys few(attention_, KeysOf(token, kv_head), ValuesOf(token, kv_head), SketchOf(token, kv_head), head_);
+    few.Attend(arrays_.queries + at * head_, PositionOf(token) + 1, attended_, scratch, arrays_.attended + at * head_);
+  }
+
   // All runs of some tokens for all queries of a group.
   void AttendTokens(const TokenBlock& block, size_t item, size_t worker) const {
     const size_t parts = DivideUp(block.count, attending_);
@@ -278,13 +361,14 @@ class NormAttentionJob : public PhasedJob {
     for (size_t t = first; t < end;) {
       const size_t token = block.first + t;
       const size_t count = std::min(end - t, row_tokens_ - token % row_tokens_);
-      AttendGroup(token, t, count, item / parts, arrays_.transposed + item * attention_.transposed_size(), worker);
+      AttendGroup(token, t, count, item / parts, worker);
       t += count;
     }
   }
 
   // Some tokens of a row and a group's heads, run by run.
-  void AttendGroup(size_t token, size_t t, size_t tokens, size_t kv_head, float* transposed, size_t worker) const {
+  void AttendGroup(size_t token, size_t t, size_t tokens, size_t kv_head, size_t worker) const {
+    float* transposed = arrays_.transposed + worker * attention_.transposed_size();
     const size_t first = PositionOf(token), last = first + tokens - 1;
     ForQueries(t, tokens, kv_head, [&](size_t, size_t at) {
       Reset(arrays_.sums + at);
@@ -293,8 +377,8 @@ class NormAttentionJob : public PhasedJob {
     for (size_t run = FirstSeen(first) / Attention::kRun; run <= last / Attention::kRun; ++run) {
       const size_t positions = std::min(last + 1 - run * Attention::kRun, Attention::kRun);
       const size_t row = token / row_tokens_;
-      const float* keys = EntriesOf(cache_.key, row, kv_head, run, positions, WidenedOf(worker));
-      const float* values = EntriesOf(cache_.value, row, kv_head, run, positions, WidenedOf(worker, kCacheRun));
+      const float* keys = EntriesOf(KeysOf(row, kv_head), run, positions, WidenedOf(worker));
+      const float* values = EntriesOf(ValuesOf(row, kv_head), run, positions, WidenedOf(worker, kCacheRun));
       const bool many = tokens * group_ >= Attention::kManyQueries;
       if (many) attention_.Transpose(keys, positions, transposed);
       Attention::Query queries[Attention::kMostQueries];
@@ -349,6 +433,8 @@ class NormAttentionJob : public PhasedJob {
   const size_t group_;
   // Tokens a row.
   const size_t row_tokens_;
+  // Tokens that one which comes alone in its row attends to; 0: all.
+  const size_t attended_;
   // Heads, rows of the output's matrix, and tokens that attend, an item.
   const size_t projections_;
   const size_t rows_;

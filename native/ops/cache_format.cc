@@ -3,12 +3,14 @@
 namespace lacuna {
 namespace {
 
-thread_local CacheFormat said = CacheFormat::kFp32;
+thread_local CacheLayout said;
 
 }  // namespace
 
-CacheFormat CacheFormatOfCaller() { return said; }
+CacheLayout CacheLayoutOfCaller() { return said; }
 
 }  // namespace lacuna
 
-void LacunaCacheFormat(int format) noexcept { lacuna::said = static_cast<lacuna::CacheFormat>(format); }
+void LacunaCacheLayout(int format, size_t attended) noexcept {
+  lacuna::said = {static_cast<lacuna::CacheFormat>(format), attended};
+}

@@ -45,17 +45,19 @@ class NormAttentionKernel {
     call.Expect("past_value", past_value, past);
     const int64_t positions = inputs_.Get(call, kCosines).shape[0];
     const int64_t total = TotalLengthOf(call, call.Input(kTotalSequenceLength), tokens, positions);
-    const CacheFormat format = CacheFormatOfCaller();
+    CacheLayout layout = CacheLayoutOfCaller();
+    // A window is few tokens already.
+    if (part.window != 0) layout.attended = 0;
     const auto held = [&](int64_t capacity) {
-      return static_cast<int64_t>(CachePositions(format, static_cast<size_t>(capacity), part.head_size));
+      return static_cast<int64_t>(CachePositions(layout, static_cast<size_t>(capacity), part.head_size));
     };
-    // As in GroupQueryAttention: a cache keeps its capacity. A narrow one is its own past.
-    const bool is_narrow = format != CacheFormat::kFp32;
-    const ort::Shape present = {rows, past[1], is_narrow ? past[2] : std::max(past[2], total), past[3]};
+    // As in GroupQueryAttention: a cache keeps its capacity. One that is not plain is its own past.
+    const bool is_plain = IsPlain(layout);
+    const ort::Shape present = {rows, past[1], is_plain ? std::max(past[2], total) : past[2], past[3]};
     const std::vector<size_t> seen =
         SeenTokens(call, call.Input(kSeqlensK), {rows, tokens, total, positions, held(past[2]), held(present[2])});
     Cache cache;
-    cache.format = format;
+    cache.layout = layout;
     cache.past_key = past_key.As<float>();
     cache.past_value = past_value.As<float>();
     cache.past_capacity = static_cast<size_t>(past[2]);
@@ -65,8 +67,8 @@ class NormAttentionKernel {
     float* y = call.Output<float>(kYOutput, x.shape);
     cache.key = call.Output<float>(kPresentKeyOutput, present);
     cache.value = call.Output<float>(kPresentValueOutput, present);
-    if (is_narrow && (cache.key != cache.past_key || cache.value != cache.past_value))
-      call.Refuse("a cache in fp16 or int8 is appended to in place");
+    if (!is_plain && (cache.key != cache.past_key || cache.value != cache.past_value))
+      call.Refuse("a cache in fp16 or int8, or with sketches of its keys, is appended to in place");
     stream.sum = call.OptionalOutput<float>(kSumOutput, x.shape);
     TakenScratch scratch;
     RunNormAttention(part, stream, cache, y, *scratch, call.Threads());

@@ -13,6 +13,7 @@
 
 #include "hwy/base.h"
 #include "reference/decoder.h"
+#include "reference/few_keys.h"
 #include "reference/gated_ffn.h"
 #include "reference/matrix.h"
 #include "tests/testing.h"
@@ -349,17 +350,22 @@ reference::Row Rounded(CacheFormat format, const reference::Row& row, size_t siz
 // A row of tokens, fed in chunks with a cache in place.
 struct FedRow {
   FedRow(const NormAttention& part, const Tokens& tokens, const std::vector<size_t>& chunks, size_t positions,
-         const Parallel& parallel, CacheFormat format_ = CacheFormat::kFp32)
+         const Parallel& parallel, CacheLayout layout_ = {})
       : size(part.head_size),
-        capacity(CacheCapacity(format_, positions, size)),
-        format(format_),
+        capacity(CacheCapacity(layout_, positions, size)),
+        layout(layout_),
+        format(layout_.format),
         keys(part.kv_heads * capacity * size, NAN),
         values(keys),
         y(tokens.count * tokens.hidden) {
+    Feed(part, tokens, 0, chunks, parallel);
+  }
+  // Feeds tokens after those up to `seen`.
+  void Feed(const NormAttention& part, const Tokens& tokens, size_t seen, const std::vector<size_t>& chunks,
+            const Parallel& parallel) {
     Scratch scratch;
-    size_t seen = 0;
     for (size_t count : chunks) {
-      const Cache cache = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, &seen, 1, format};
+      const Cache cache = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, &seen, 1, layout};
       RunNormAttention(part, tokens.From(seen, count), cache, y.data() + seen * tokens.hidden, scratch, parallel);
       seen += count;
     }
@@ -373,6 +379,7 @@ struct FedRow {
   }
 
   size_t size, capacity;
+  CacheLayout layout;
   CacheFormat format;
   std::vector<float> keys, values, y;
 };
@@ -396,7 +403,7 @@ TEST(NormAttention, IsThatOfPlainLoops) {
         Made made(static_cast<uint32_t>(shape.head_size), variant);
         const NormAttention part = MadeAttention(made, storage, shape, kTokens);
         const Tokens tokens(made, kTokens, shape.hidden, true);
-        const FedRow fed(part, tokens, {kTokens}, 150, testing::OnThreads(3), format);
+        const FedRow fed(part, tokens, {kTokens}, 150, testing::OnThreads(3), {format});
         tokens.CheckSum();
         std::vector<reference::Row> keys, values;
         for (size_t token = 0; token < kTokens; ++token) {
@@ -412,9 +419,9 @@ TEST(NormAttention, IsThatOfPlainLoops) {
           for (const reference::Row& row : {wanted.keys, wanted.values}) tightness.Add(row);
         }
         const std::vector<size_t> ones(kTokens, 1);
-        EXPECT_EQ(FedRow(part, tokens, ones, 140, OnThisThread(), format).y, fed.y);
-        EXPECT_EQ(FedRow(part, tokens, {65, 1, 70, 4}, 140, testing::OnThreads(2), format).y, fed.y);
-        EXPECT_EQ(FedRow(part, tokens, {2, 3, 5, 11, 28, 91}, 140, testing::OnThreads(7), format).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, ones, 140, OnThisThread(), {format}).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, {65, 1, 70, 4}, 140, testing::OnThreads(2), {format}).y, fed.y);
+        EXPECT_EQ(FedRow(part, tokens, {2, 3, 5, 11, 28, 91}, 140, testing::OnThreads(7), {format}).y, fed.y);
       }
     }
   });
@@ -432,7 +439,7 @@ TEST(NormAttention, WhatIsNotANumberShowsWhereItIsSeen) {
       const NormAttention part = MadeAttention(made, Storage::kInt4, shape, kTokens);
       const Tokens tokens(made, kTokens, shape.hidden, false);
       tokens.x.data()[kBad * shape.hidden] = NAN;
-      const FedRow fed(part, tokens, {kTokens}, kTokens, OnThisThread(), format);
+      const FedRow fed(part, tokens, {kTokens}, kTokens, OnThisThread(), {format});
       for (size_t token = 0; token < kTokens; ++token) {
         const bool sees = token >= kBad && (shape.window == 0 || token < kBad + shape.window);
         EXPECT_EQ(std::isnan(fed.y[token * shape.hidden]), sees) << token;
@@ -495,8 +502,8 @@ TEST(NormAttention, RowsOfNarrowCachesDoNotSeeEachOther) {
     std::vector<FedRow> alone, fed;
     std::vector<float> keys, values, x, y(2 * shape.hidden);
     for (size_t past : pasts) {
-      fed.emplace_back(part, tokens, std::vector<size_t>{past}, kPositions, OnThisThread(), format);
-      alone.emplace_back(part, tokens, std::vector<size_t>{past, 1}, kPositions, OnThisThread(), format);
+      fed.emplace_back(part, tokens, std::vector<size_t>{past}, kPositions, OnThisThread(), CacheLayout{format});
+      alone.emplace_back(part, tokens, std::vector<size_t>{past, 1}, kPositions, OnThisThread(), CacheLayout{format});
       keys.insert(keys.end(), fed.back().keys.begin(), fed.back().keys.end());
       values.insert(values.end(), fed.back().values.begin(), fed.back().values.end());
       const float* token = tokens.x.data() + past * shape.hidden;
@@ -506,12 +513,224 @@ TEST(NormAttention, RowsOfNarrowCachesDoNotSeeEachOther) {
     stream.tokens = 2;
     stream.x = x.data();
     const size_t capacity = fed[0].capacity;
-    const Cache both = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, pasts, 2, format};
+    const Cache both = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, pasts, 2, {format}};
     Scratch scratch;
     RunNormAttention(part, stream, both, y.data(), scratch, testing::OnThreads(2));
     for (size_t row = 0; row < 2; ++row)
       for (size_t i = 0; i < shape.hidden; ++i)
         ASSERT_EQ(y[row * shape.hidden + i], alone[row].y[pasts[row] * shape.hidden + i]) << row;
+  }
+}
+
+// Attention to few tokens. few_keys_test.cc compares it with plain loops; here it is what decoding makes of it.
+
+// Shapes without a window, in every format.
+template <class Check>
+void ForEachFew(Check check) {
+  testing::ForEachTarget([&](const std::string& target) {
+    for (size_t i = 0; i < std::size(kShapes); ++i) {
+      Shape shape = kShapes[i];
+      shape.window = 0;
+      const CacheFormat format = kFormats[i % std::size(kFormats)];
+      SCOPED_TRACE(target + ", heads of " + std::to_string(shape.head_size) + NameOf(format));
+      Made made(11);
+      constexpr size_t kTokens = 150;
+      const NormAttention part = MadeAttention(made, Storage::kInt4, shape, kTokens);
+      check(part, Tokens(made, kTokens, shape.hidden, false), format);
+    }
+  });
+}
+
+// What a query head attends to by plain loops. Says whether they are sure to choose the same tokens.
+reference::Row AttendedToFewOf(const NormAttention& part, const FedRow& fed, const reference::Row& queries, size_t head,
+                               size_t visible, bool& is_sure) {
+  const size_t size = part.head_size, kv_head = head / (part.heads / part.kv_heads);
+  const float* keys = fed.keys.data() + kv_head * fed.capacity * size;
+  std::vector<float> query, key_rows, value_rows;
+  double off = 0;
+  for (size_t j = 0; j < visible; ++j) {
+    const float* run = keys + j / kCacheRun * (KeyRunBytes(fed.layout, size) / sizeof(float));
+    const float* value = fed.values.data() + (kv_head * fed.capacity + j) * size;
+    key_rows.insert(key_rows.end(), run + j % kCacheRun * size, run + (j % kCacheRun + 1) * size);
+    value_rows.insert(value_rows.end(), value, value + size);
+    double sum = 0;
+    for (size_t i = 0; i < size; ++i) sum += queries[head * size + i].error * std::abs(key_rows[j * size + i]);
+    off = std::max(off, sum * part.scale);
+  }
+  for (size_t i = 0; i < size; ++i) query.push_back(static_cast<float>(queries[head * size + i].value));
+  const reference::FewKeys few = {size,          visible,      fed.layout.attended, part.scale,
+                                  part.softcap, query.data(), key_rows.data(),     value_rows.data()};
+  reference::Row predicted = reference::PredictedScores(few);
+  for (reference::Bounded& score : predicted) score.error += off;
+  // An entry of the query that may be rounded to another code moves scores by a step of it times the key's.
+  for (size_t first = 0; first < size; first += kCachePart) {
+    const size_t end = std::min(size, first + kCachePart);
+    double largest = 0;
+    for (size_t i = first; i < end; ++i) largest = std::max<double>(largest, std::abs(query[i]));
+    for (size_t i = first; i < end; ++i) {
+      const double steps = query[i] / largest * 127, slack = 2 * queries[head * size + i].error / largest * 127 + 1e-4;
+      if (0.5 - std::abs(steps - std::nearbyint(steps)) > slack) continue;
+      for (size_t j = 0; j < visible; ++j) {
+        const std::vector<double> key = reference::CodedParts(key_rows.data() + j * size, size, 7);
+        predicted[j].error += largest / 127 * std::abs(key[i]) * part.scale;
+      }
+    }
+  }
+  const std::vector<bool> chosen = reference::Chosen(few, predicted);
+  double least = std::numeric_limits<double>::infinity(), most = -least, largest_value = 0;
+  for (size_t j = kFirstTokens; j < visible - kNewestTokens; ++j) {
+    if (chosen[j]) least = std::min(least, predicted[j].value - predicted[j].error);
+    if (!chosen[j]) most = std::max(most, predicted[j].value + predicted[j].error);
+  }
+  is_sure = is_sure && least > most;
+  reference::Row attended = reference::AttendedOf(few, predicted, chosen);
+  for (float value : value_rows) largest_value = std::max<double>(largest_value, std::abs(value));
+  // All weights are as far off as their scores, and so is their sum.
+  for (reference::Bounded& entry : attended) entry.error += 2 * std::expm1(off) * largest_value;
+  return attended;
+}
+
+// Results of some tokens.
+std::vector<float> Of(const FedRow& fed, const Tokens& tokens, size_t first, size_t end) {
+  return {fed.y.begin() + static_cast<std::ptrdiff_t>(first * tokens.hidden),
+          fed.y.begin() + static_cast<std::ptrdiff_t>(end * tokens.hidden)};
+}
+
+// Caches in fp32 hold the numbers that the reference needs; few_keys_test.cc has the other formats. Queries are known up to their
+// errors. Where these may change which tokens are chosen, a head cannot be compared, and neither can its token.
+TEST(FewAttended, IsThatOfPlainLoops) {
+  size_t compared = 0, skipped = 0;
+  testing::ForEachTarget([&](const std::string& target) {
+    for (Shape shape : kShapes) {
+      shape.window = 0;
+      SCOPED_TRACE(target + ", heads of " + std::to_string(shape.head_size));
+      constexpr size_t kTokens = 150, kPrompt = 140, kAttended = 64;
+      Made made(14);
+      const NormAttention part = MadeAttention(made, Storage::kInt4, shape, kTokens);
+      const Tokens tokens(made, kTokens, shape.hidden, false);
+      std::vector<size_t> chunks(1 + kTokens - kPrompt, 1);
+      chunks[0] = kPrompt;
+      const FedRow fed(part, tokens, chunks, kTokens, testing::OnThreads(3), {CacheFormat::kFp32, kAttended});
+      for (size_t token = kPrompt; token < kTokens; ++token) {
+        const reference::Projected projected = reference::ProjectedOf(part, tokens.At(token), token);
+        reference::Row attended;
+        bool is_sure = true;
+        for (size_t head = 0; is_sure && head < part.heads; ++head) {
+          const reference::Row one = AttendedToFewOf(part, fed, projected.queries, head, token + 1, is_sure);
+          attended.insert(attended.end(), one.begin(), one.end());
+        }
+        ++(is_sure ? compared : skipped);
+        if (!is_sure) continue;
+        reference::Row y = reference::Times(part.storage, part.output, reference::Coded(attended));
+        if (part.post_norm.weight != nullptr) y = reference::Normed(part.post_norm, y);
+        ExpectRow(fed.y.data() + token * shape.hidden, y);
+      }
+    }
+  });
+  EXPECT_GT(compared, skipped);
+}
+
+TEST(FewAttended, NothingIsLeftOutOfAPromptNorOfAsManyTokens) {
+  ForEachFew([](const NormAttention& part, const Tokens& tokens, CacheFormat format) {
+    const FedRow all(part, tokens, {150}, 150, OnThisThread(), {format});
+    EXPECT_EQ(FedRow(part, tokens, {40, 110}, 150, testing::OnThreads(3), {format, 64}).y, all.y);
+    const std::vector<size_t> ones(150, 1);
+    EXPECT_EQ(FedRow(part, tokens, ones, 150, testing::OnThreads(2), {format, 150}).y, all.y);
+    const FedRow few(part, tokens, ones, 150, testing::OnThreads(2), {format, 100});
+    EXPECT_EQ(Of(few, tokens, 0, 100), Of(all, tokens, 0, 100));
+    EXPECT_NE(Of(few, tokens, 100, 101), Of(all, tokens, 100, 101));
+  });
+}
+
+// Of one token left out, the weight is hardly changed, and small, so little else is; more, and more is.
+TEST(FewAttended, LeavesOutWhatMattersLeast) {
+  ForEachFew([](const NormAttention& part, const Tokens& tokens, CacheFormat format) {
+    const FedRow all(part, tokens, {150}, 150, OnThisThread(), {format});
+    const auto distance = [&](size_t attended) {
+      FedRow few(part, tokens, {149, 1}, 150, testing::OnThreads(3), {format, attended});
+      double squares = 0, sizes = 0;
+      for (size_t i = 149 * tokens.hidden; i < few.y.size(); ++i) {
+        squares += (few.y[i] - all.y[i]) * (few.y[i] - all.y[i]);
+        sizes += all.y[i] * all.y[i];
+      }
+      return std::sqrt(squares / sizes);
+    };
+    // The weight is at most a 114th, that of the least of as many. The input of the last product is rounded to 127 steps, of which
+    // an entry may take the next.
+    EXPECT_LT(distance(149), 2.0 / 114 + 2.0 / 127);
+    const double most = distance(64);
+    EXPECT_GT(most, 0);
+    // Random keys differ little, so the mean of what is left out says a lot of it.
+    EXPECT_LT(most, 0.5);
+  });
+}
+
+TEST(FewAttended, ATokenHasTheSameBitsWhateverCameBeforeItTogether) {
+  ForEachFew([](const NormAttention& part, const Tokens& tokens, CacheFormat format) {
+    std::vector<size_t> chunks = {110}, parts = {64, 3, 43}, ones(150, 1);
+    chunks.insert(chunks.end(), 40, 1);
+    parts.insert(parts.end(), 40, 1);
+    const FedRow one(part, tokens, chunks, 150, OnThisThread(), {format, 64});
+    const FedRow other(part, tokens, parts, 200, testing::OnThreads(7), {format, 64});
+    EXPECT_EQ(one.y, other.y);
+    EXPECT_EQ(one.y, FedRow(part, tokens, chunks, 150, testing::OnThreads(2), {format, 64}).y);
+  });
+}
+
+// From an earlier token on, another text overwrites keys, sketches and sums.
+TEST(FewAttended, ATextGoesOnFromAnEarlierToken) {
+  ForEachFew([](const NormAttention& part, const Tokens& tokens, CacheFormat format) {
+    Made made(12);
+    const Tokens other(made, tokens.count, tokens.hidden, false);
+    for (size_t back : {70, 96, 128}) {
+      std::vector<size_t> ones(150 - back, 1);
+      // The other text's beginning is this one's.
+      FedRow fed(part, tokens, {150}, 150, OnThisThread(), {format, 64});
+      fed.Feed(part, other, back, ones, testing::OnThreads(2));
+      FedRow fresh(part, tokens, {back}, 150, OnThisThread(), {format, 64});
+      fresh.Feed(part, other, back, ones, OnThisThread());
+      EXPECT_EQ(Of(fed, tokens, back, 150), Of(fresh, tokens, back, 150)) << back;
+    }
+  });
+}
+
+// Rows that decode together, some of which see few tokens.
+TEST(FewAttended, RowsDoNotSeeEachOther) {
+  ForEachFew([](const NormAttention& part, const Tokens& tokens, CacheFormat format) {
+    const size_t pasts[] = {140, 9, 80}, rows = std::size(pasts);
+    std::vector<FedRow> alone;
+    std::vector<float> keys, values, x, y(rows * tokens.hidden);
+    for (size_t past : pasts) {
+      const FedRow fed(part, tokens, {past}, 150, OnThisThread(), {format, 64});
+      alone.emplace_back(part, tokens, std::vector<size_t>{past, 1}, 150, OnThisThread(), CacheLayout{format, 64});
+      keys.insert(keys.end(), fed.keys.begin(), fed.keys.end());
+      values.insert(values.end(), fed.values.begin(), fed.values.end());
+      const float* token = tokens.x.data() + past * tokens.hidden;
+      x.insert(x.end(), token, token + tokens.hidden);
+    }
+    Stream stream;
+    stream.tokens = rows;
+    stream.x = x.data();
+    const size_t capacity = alone[0].capacity;
+    const Cache all = {keys.data(), values.data(), capacity, keys.data(), values.data(), capacity, pasts, rows, {format, 64}};
+    Scratch scratch;
+    RunNormAttention(part, stream, all, y.data(), scratch, testing::OnThreads(3));
+    for (size_t row = 0; row < rows; ++row)
+      for (size_t i = 0; i < tokens.hidden; ++i)
+        ASSERT_EQ(y[row * tokens.hidden + i], alone[row].y[pasts[row] * tokens.hidden + i]) << row;
+  });
+}
+
+// A window is few tokens already, and its cache is as without.
+TEST(FewAttended, WindowsAreReadAsAWhole) {
+  for (const Shape& shape : kShapes) {
+    if (shape.window == 0) continue;
+    Made made(13);
+    const NormAttention part = MadeAttention(made, Storage::kInt4, shape, 150);
+    const Tokens tokens(made, 150, shape.hidden, false);
+    const std::vector<size_t> ones(150, 1);
+    const FedRow all(part, tokens, ones, 150, OnThisThread());
+    EXPECT_EQ(FedRow(part, tokens, ones, 150, OnThisThread(), {CacheFormat::kFp32, 64}).y, all.y);
   }
 }
 

@@ -3,8 +3,10 @@ import { LacunaError } from '../core/errors.ts';
 import { formatBytes, percent, signedPercent } from '../core/figures.ts';
 import { type BenchOptions, type BenchReport, bench, type FailedPeer, type TimedPeer } from '../index.ts';
 import {
+  againstAttendedOption,
   againstCacheOption,
   againstEngineOption,
+  attendedOption,
   type CommandContext,
   cacheFolderOf,
   cacheOption,
@@ -37,6 +39,8 @@ export const registerBench: RegisterCommand = (program, context) => {
     .addOption(againstEngineOption('decodes'))
     .addOption(cacheOption())
     .addOption(againstCacheOption())
+    .addOption(attendedOption())
+    .addOption(againstAttendedOption())
     .option('--data <file...>', 'texts, UTF-8 or JSONL, to decode along (default: the pinned "test" text)')
     .option('--prompt-tokens <n>', 'tokens in the cache when decoding starts (default 128)', positiveInteger)
     .option('--repeats <n>', 'how often models are opened anew (default 5)', positiveInteger)

@@ -1,12 +1,12 @@
 /** How a command is declared: options by commander, one function of the public door, one way to print its result. */
 import { type Command, Option } from 'commander';
-import { CACHE_FORMATS } from '../core/cache-format.ts';
+import { CACHE_FORMATS, LEAST_ATTENDED } from '../core/cache-format.ts';
 import { FLOATS, listed } from '../core/precision.ts';
 import { type JobOptions, SILENT } from '../core/progress.ts';
 import { STEERING, visible, withShortWords } from '../core/shown.ts';
 import { type ConvertOptions, ENGINES } from '../index.ts';
 import type { Io } from './io.ts';
-import { threadCount } from './parse.ts';
+import { attendedTokens, threadCount } from './parse.ts';
 import type { DrawnProgress } from './progress.ts';
 import { wrapText } from './table.ts';
 
@@ -78,6 +78,18 @@ export function cacheOption(): Option {
 export function againstCacheOption(): Option {
   const said = "how the baseline's are kept (default: fp32); without --against it is the same folder";
   return new Option('--against-cache <format>', said).choices(CACHE_FORMATS);
+}
+
+/** How many tokens a token attends to. */
+export function attendedOption(): Option {
+  const said = `tokens that a decoded token attends to, chosen by 4-bit keys; at least ${LEAST_ATTENDED} (default: all)`;
+  return new Option('--attended <n>', said).argParser(attendedTokens);
+}
+
+/** How many the baseline's attend to. */
+export function againstAttendedOption(): Option {
+  const said = "how many the baseline's attend to (default: all); without --against it is the same folder";
+  return new Option('--against-attended <n>', said).argParser(attendedTokens);
 }
 
 type CommandJob = Required<Pick<JobOptions, 'progress' | 'signal'>> & Pick<JobOptions, 'threads'>;

@@ -5,8 +5,10 @@ import { engineText } from '../core/host-kind.ts';
 import { FLOATS } from '../core/precision.ts';
 import { type Engine, type EvaluateOptions, type EvaluateResult, evaluate } from '../index.ts';
 import {
+  againstAttendedOption,
   againstCacheOption,
   againstEngineOption,
+  attendedOption,
   cacheOption,
   engineOption,
   type Flags,
@@ -36,6 +38,8 @@ export const registerEval: RegisterCommand = (program, context) => {
     .addOption(againstEngineOption('runs'))
     .addOption(cacheOption())
     .addOption(againstCacheOption())
+    .addOption(attendedOption())
+    .addOption(againstAttendedOption())
     .option('--data <file...>', 'texts, UTF-8 or JSONL, to score (default: the pinned "test" text)')
     .option('--tokens <n>', 'score at least this many tokens (default 20000)', positiveInteger)
     .option('--window <n>', 'tokens a window (default 512)', positiveInteger)

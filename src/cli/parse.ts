@@ -1,6 +1,7 @@
 /** Values of options, checked where they are read. An error says what was wanted. */
 import { InvalidArgumentError } from 'commander';
 import type * as z from 'zod';
+import { LEAST_ATTENDED } from '../core/cache-format.ts';
 import { invalidArgument } from '../core/errors.ts';
 import { parseRuns } from '../core/layer-runs.ts';
 import { MOST_THREADS } from '../core/limits.ts';
@@ -31,6 +32,10 @@ export const positiveInteger = reader('a whole number of at least 1', (value) =>
 export const nonNegativeInteger = reader('a whole number of at least 0', (value) => isWhole(value) && value >= 0);
 export const positiveNumber = reader('a number above 0', (value) => value > 0);
 export const nonNegativeNumber = reader('a number of at least 0', (value) => value >= 0);
+export const attendedTokens = reader(
+  `a whole number of at least ${LEAST_ATTENDED}`,
+  (value) => isWhole(value) && value >= LEAST_ATTENDED,
+);
 export const threadCount = reader(
   `a whole number from 1 to ${MOST_THREADS}`,
   (value) => isWhole(value) && value >= 1 && value <= MOST_THREADS,

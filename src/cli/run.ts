@@ -4,6 +4,7 @@ import { LacunaError } from '../core/errors.ts';
 import { decodeUtf8 } from '../core/text.ts';
 import { type RunOptions, type RunResult, type RunRowsResult, run, runRows } from '../index.ts';
 import {
+  attendedOption,
   cacheOption,
   engineOption,
   type Flags,
@@ -26,6 +27,7 @@ export const registerRun: RegisterCommand = (program, context) => {
     .option('--dtype <name>', 'precision to run, where the folder has several (default: its first)')
     .addOption(engineOption('decodes'))
     .addOption(cacheOption())
+    .addOption(attendedOption())
     .option('--max-tokens <n>', 'tokens to generate at most (default 128)', positiveInteger)
     .option('--chat', "put the prompt into the model's chat template")
     .option('--ignore-eos', 'continue past the end-of-text token')

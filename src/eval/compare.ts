@@ -24,6 +24,8 @@ export interface CompareOptions extends JobOptions {
   readonly ffn: FfnShape;
   /** The baseline: the floats' scores of the windows. With it, loss by rounding and loss by leaving out are separate. */
   readonly floats?: TextScores | undefined;
+  /** In mode `decode` the model reads the first half itself: a cache of its kind cannot be handed over. */
+  readonly ownCaches?: boolean | undefined;
 }
 
 export interface Comparison {
@@ -91,16 +93,19 @@ async function compareWindow(
   model: Session,
   window: readonly number[],
   floats: readonly number[] | undefined,
-  { mode, ffn }: CompareOptions,
+  { mode, ffn, ownCaches = false }: CompareOptions,
 ): Promise<WindowTally> {
   // The first token that the model gets. The token after it is the first to be scored.
   const first = mode === 'all' ? 0 : Math.floor(window.length / 2);
-  const before = first === 0 ? undefined : (await dense.step(window.slice(0, first), dense.emptyCache())).cache;
+  const cacheOf = async (session: Session) =>
+    first === 0 ? session.emptyCache() : (await session.step(window.slice(0, first), session.emptyCache())).cache;
   const fed = window.slice(first, -1);
   const targets = window.slice(first + 1);
-  const baseline = await dense.step(fed, before ?? dense.emptyCache(), { logits: 'all' });
+  const before = await cacheOf(dense);
+  const baseline = await dense.step(fed, before, { logits: 'all' });
   // Both continue the dense cache, or each starts with an empty one of its own float type.
-  const sparse = await model.step(fed, before ?? model.emptyCache(), { logits: 'all' });
+  const own = first === 0 || ownCaches ? await cacheOf(model) : before;
+  const sparse = await model.step(fed, own, { logits: 'all' });
   const tally = tallyRows(baseline, sparse, targets);
   const baselineNll = floats === undefined ? tally.denseNll : sum(floats.slice(first));
   return { ...tally, baselineNll, counts: countStep(sparse.extras, sparse.rows, ffn) };

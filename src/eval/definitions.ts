@@ -27,7 +27,8 @@ export const DEFINITIONS = {
   all: 'mode "all": the model runs every token of a window, from an empty cache.',
   decode:
     'mode "decode": the model with nothing left out, or the baseline, reads the first half of each window. The ' +
-    'model continues from its cache. The tokens of the second half are scored, except its first.',
+    'model continues from its cache, or from its own where caches cannot be handed over. The tokens of the second ' +
+    'half are scored, except its first.',
   density:
     'neurons computed / (tokens for which the block ran x FFN neurons), over the positions whose logits are ' +
     'scored; 1 for a block without a choice.',

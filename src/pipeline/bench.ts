@@ -2,7 +2,7 @@
 import type * as z from 'zod';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
-import { type CacheFormat, isNarrow } from '../core/cache-format.ts';
+import { type CacheUse, isNarrow, isOurs } from '../core/cache-format.ts';
 import { DTYPE_BYTES } from '../core/dtype.ts';
 import { LacunaError } from '../core/errors.ts';
 import { denseFfnBytes } from '../core/ffn-bytes.ts';
@@ -60,7 +60,7 @@ export const bench = door('bench', benchOptions, benchChecked);
 
 /** The same by options that were checked. */
 export async function benchChecked(options: BenchOptions): Promise<BenchReport> {
-  const { folder, dtype, engine, againstEngine = engine, againstCache } = options;
+  const { folder, dtype, engine, againstEngine = engine } = options;
   const { data = pinnedTexts('test') } = options;
   const against = baselineOf(options);
   const contender = await chooseSubject(folder, { ...options, dtype, engine });
@@ -70,7 +70,8 @@ export async function benchChecked(options: BenchOptions): Promise<BenchReport> 
       ...options,
       dtype: against.dtype,
       engine: againstEngine,
-      cache: againstCache,
+      cache: options.againstCache,
+      attended: options.againstAttended,
     }));
   if (baseline !== undefined) checkVocabulary(baseline, contender);
   const { model } = contender;
@@ -103,7 +104,7 @@ async function chooseSubject(
   const chosen = await chooseModel(folder, options.dtype);
   const { model, modelPath, manifest } = chosen;
   const { models, spec } = manifest;
-  const name = [folder, ...(models.length === 1 ? [] : [model.precision]), ...cacheName(options.cache)].join(' ');
+  const name = [folder, ...(models.length === 1 ? [] : [model.precision]), ...cacheNames(options)].join(' ');
   const hasScreen = await hasScreenedHead(modelPath);
   let { engine } = options;
   let operatorSet = calledOperators(chosen);
@@ -115,15 +116,18 @@ async function chooseSubject(
     operatorSet = undefined;
     const isNative = engine === 'native';
     const bytes = bytesPerToken(chosen, isNative && hasScreen);
-    // The costs of a host are those of caches in fp32.
-    const expectedStep = isNarrow(options.cache) ? undefined : await stepExpected(chosen, engine, options);
+    // The costs of a host are those of caches in fp32 that are read as a whole.
+    const expectedStep = isOurs(options) ? undefined : await stepExpected(chosen, engine, options);
     return { name: isNative ? `${name} native` : name, ...opened, ...bytes, expectedStep };
   };
   return { name, model: model.file, vocabSize: spec.vocabSize, contextLength: spec.contextLength, open };
 }
 
 /** What a subject's name says of its cache. */
-const cacheName = (cache: CacheFormat | undefined): string[] => (isNarrow(cache) ? [`cache ${cache}`] : []);
+const cacheNames = ({ cache, attended }: CacheUse): string[] => [
+  ...(isNarrow(cache) ? [`cache ${cache}`] : []),
+  ...(attended === undefined ? [] : [`attended ${attended}`]),
+];
 
 /** Seconds of a decode step by the costs of the host; undefined where they are not known. */
 async function stepExpected(

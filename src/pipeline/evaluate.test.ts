@@ -6,11 +6,12 @@ import { encodeReferencing } from '../../formats/onnx/index.ts';
 import { nativeLib } from '../../test/native-lib.ts';
 import { required, root } from '../../test/real/real-model.ts';
 import { temporaryFolder, tinyLlama } from '../../test/temporary.ts';
-import type { Graph, Node } from '../core/graph.ts';
+import { attr, type Graph, type Node } from '../core/graph.ts';
 import type { Plan } from '../core/plan.ts';
 import { type Comparison, compare, ratioOfScores } from '../eval/index.ts';
 import { convert, type EvaluateOptions, evaluate, sparsify } from '../index.ts';
 import { openSession } from '../runtime/index.ts';
+import { checkOurCache } from './engine/narrow-cache.ts';
 import { compareWith, scoreModel } from './evaluate.ts';
 import { openModelFolder } from './folder/model-folder.ts';
 import { readWindows } from './texts/windows.ts';
@@ -137,6 +138,53 @@ describe.skipIf(!required && !existsSync(native.addon))(
       expect((await evaluate({ ...options, cache: 'fp16' })).perplexity?.scoredTokens).toBeGreaterThan(0);
     });
 
+    it('shows what attending to few tokens costs while decoding, and nothing where all are few', async () => {
+      const int8 = join(folder, 'few-int8');
+      await convert({ checkpoint: tinyLlama, output: int8, dtype: 'int8' });
+      const options = { folder: int8, nativeFolder: nativeLib, tokens: 500, window: 256, threads: 1 } as const;
+      const { modes, against, engine } = await evaluate({ ...options, attended: 64 });
+      // The baseline is the same folder. A text that is fed in one call attends to all, so there is no mode "all".
+      expect([modes.map(({ mode }) => mode), against, engine]).toEqual([['decode'], int8, 'native']);
+      expect(modes[0].scoredTokens).toBeGreaterThan(250);
+      expect(modes[0].meanKl).toBeGreaterThan(0);
+      // Half of the tokens and what they leave out matter less than the words that come before: without these, the
+      // distribution would be as far off as that of another text, by nats.
+      expect(modes[0].meanKl).toBeLessThan(0.05);
+      // Tokens that are decoded one by one have the bits of those that are fed in one call.
+      const whole = await evaluate({ ...options, attended: 256 });
+      // A KL of equal distributions is a sum of products with zeros, but for the logarithm of their own sum.
+      expect(whole.modes[0].meanKl).toBeLessThan(1e-15);
+      expect(whole.modes[0].model).toEqual(whole.modes[0].baseline);
+      const [both] = (await evaluate({ ...options, attended: 64, againstAttended: 64, cache: 'int8' })).modes;
+      expect(both.meanKl).toBeGreaterThan(0);
+      expect(both.meanKl).toBeLessThan(modes[0].meanKl);
+    });
+
+    it('refuses to attend to few tokens where that is not done', async () => {
+      const int8 = join(folder, 'few-int8');
+      const options = { nativeFolder: nativeLib, attended: 64, ...few } as const;
+      const refused = (given: Partial<EvaluateOptions>) =>
+        expect(evaluate({ ...options, folder: int8, ...given })).rejects;
+      await refused({ folder: dense }).toThrow(/cannot attend to 64 tokens: GroupQueryAttention reads its caches/);
+      await refused({ engine: 'stock' }).toThrow(/Only the native core attends to few tokens/);
+      await refused({ modes: ['all'] }).toThrow(/Mode all feeds a text in one call/);
+      for (const attended of [63, 100.5, Number.NaN]) await refused({ attended }).toThrow(/attended/);
+    });
+
+    it('refuses it where every layer has a window', async () => {
+      const { graph, modelPath } = await openModelFolder(join(folder, 'few-int8'));
+      const windowed = (nodes: readonly Node[], layers: number) =>
+        nodes.map((node) => {
+          const isAttention = node.attributes.local_window_size !== undefined && layers-- > 0;
+          return isAttention ? { ...node, attributes: { ...node.attributes, local_window_size: attr.int(32) } } : node;
+        });
+      const use = { attended: 64 };
+      const check = (layers: number) =>
+        checkOurCache(use, modelPath, { ...graph, nodes: windowed(graph.nodes, layers) });
+      await check(1);
+      await expect(check(Number.POSITIVE_INFINITY)).rejects.toThrow(/every layer has a window/);
+    });
+
     it('refuses a narrow cache where there is none', async () => {
       const int8 = join(folder, 'cached-int8');
       const options = { nativeFolder: nativeLib, cache: 'int8', ...few } as const;
@@ -145,9 +193,10 @@ describe.skipIf(!required && !existsSync(native.addon))(
       await expect(evaluate({ ...options, folder: int8, modes: ['decode'], against: dense })).rejects.toThrow(
         /handed over/,
       );
-      await expect(evaluate({ ...options, folder: await sparseFolder('skip-and-select', 'int8') })).rejects.toThrow(
-        /leaves something out/,
-      );
+      const sparse = await sparseFolder('skip-and-select', 'int8');
+      await expect(evaluate({ ...options, folder: sparse })).rejects.toThrow(/leaves something out/);
+      const attended = { ...options, cache: 'fp32', attended: 64 } as const;
+      await expect(evaluate({ ...attended, folder: sparse })).rejects.toThrow(/leaves something out/);
     });
   },
 );

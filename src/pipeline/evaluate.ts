@@ -1,6 +1,6 @@
 /** `lacuna eval`: what a model's perplexity is, and what rounding its weights and leaving something out cost. */
 import * as z from 'zod';
-import { type CacheFormat, isNarrow } from '../core/cache-format.ts';
+import { type CacheUse, isNarrow, isOurs } from '../core/cache-format.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { Graph } from '../core/graph.ts';
 import { door, listOf, optionsOf, path } from '../core/options.ts';
@@ -21,9 +21,10 @@ import {
 import { withNothingLeftOut } from '../rewrite/index.ts';
 import { openNativeSession, openSession } from '../runtime/index.ts';
 import { maxPplRatio } from './build/options.ts';
+import { asDecoded } from './engine/decoding-session.ts';
 import { chooseEngine, type Engine } from './engine/engine.ts';
 import { type MeasuringJob, openMeasuredSession } from './engine/measured-session.ts';
-import { checkNarrowCache, noNarrowCache } from './engine/narrow-cache.ts';
+import { checkOurCache, noSuchCache } from './engine/narrow-cache.ts';
 import {
   baselineOf,
   type ChosenModel,
@@ -87,7 +88,9 @@ export const evaluate = door('evaluate', evaluateOptions, async (options: Evalua
   const chosen = await chooseEngine({ ...options, operatorSet: calledOperators(model) });
   const againstChosen =
     againstEngine === options.engine ? chosen : await chooseEngine({ ...options, engine: againstEngine });
-  const against = baselineOf(options);
+  // What attending to few tokens costs is measured while decoding, which takes a baseline: the same folder by default.
+  const itself = options.attended === undefined ? undefined : { folder: options.folder, dtype: options.dtype };
+  const against = baselineOf(options) ?? itself;
   const baseline = against && (await openModelFolder(against.folder, against.dtype));
   if (maxPplRatio !== undefined) checkIsFloats(baseline);
   const { contextLength } = model.manifest.spec;
@@ -108,13 +111,24 @@ export const evaluate = door('evaluate', evaluateOptions, async (options: Evalua
     const perplexity = await measurePerplexity(session, windows, options).finally(() => session.close());
     return { ...result, perplexity, modes: [] };
   }
-  const compared = { ...baseline, native: againstChosen.native, cache: options.againstCache };
+  const againstUse = { cache: options.againstCache, attended: options.againstAttended };
+  const compared = { ...baseline, native: againstChosen.native, ...againstUse };
   const measured = await compareFolders(model, compared, windows, { ...job, modes });
   return { ...result, modes: measured, check: judgeBudget(measured, maxPplRatio) };
 });
 
-/** The modes to measure. A narrow cache is one session's own, so a model cannot go on from the baseline's. */
-function modesOf({ cache, againstCache, modes }: EvaluateOptions): EvaluateOptions['modes'] {
+/**
+ * The modes to measure. A narrow cache is one session's own, so a model cannot go on from the baseline's. Where few tokens are
+ * attended to, that is so while decoding only.
+ */
+function modesOf(options: EvaluateOptions): EvaluateOptions['modes'] {
+  const { cache, againstCache, attended, againstAttended, modes } = options;
+  if (attended !== undefined || againstAttended !== undefined) {
+    if (modes?.includes('all') !== true) return ['decode'];
+    throw new LacunaError('usage', 'Mode all feeds a text in one call, in which every token attends to all before it', {
+      hint: 'Use mode decode: the first half of a window is read as a prompt, the other half is decoded.',
+    });
+  }
   if (!isNarrow(cache) && !isNarrow(againstCache)) return modes;
   if (modes?.includes('decode'))
     throw new LacunaError(
@@ -176,7 +190,7 @@ async function compareFolders(
     );
   const isOtherwise = model.model.precision !== baseline.model.precision && !leavesOut(baseline.manifest.plan);
   const isApart = isOtherwise && wholeOf(model) !== undefined;
-  const job = { ...options, native: baseline.native, cache: baseline.cache };
+  const job = { ...options, ...useOf(baseline) };
   const floats = isApart ? await scoreModel(baseline, windows, job) : undefined;
   return compareWith(model, baseline, windows, { ...options, floats });
 }
@@ -187,35 +201,31 @@ export async function scoreModel(model: ModelFolder, windows: Windows, options: 
   return scoreWindows(session, windows, options).finally(() => session.close());
 }
 
-/** A job of measuring, and how the model's cache is kept. */
-interface CachingJob extends MeasuringJob {
-  readonly cache?: CacheFormat | undefined;
-}
+/** A job of measuring, and how the model's cache is kept and read. */
+interface CachingJob extends MeasuringJob, CacheUse {}
 
 /** Opens a model for texts that are fed in one call: a sparse one leaves out what it does where it decodes. */
 async function openDecoding(model: ModelFolder, options: CachingJob): Promise<Session> {
   const { modelPath, graph, manifest } = model;
-  if (isNarrow(options.cache)) return openWithNarrowCache(model, { ...options, cache: options.cache });
+  if (isOurs(options)) return openWithOurCache(model, options);
   return leavesOut(manifest.plan) ? openMeasuredSession(modelPath, graph, options) : openSession(modelPath, options);
 }
 
 /** The session that decodes, which alone has such caches. It counts nothing, and a plan's prefill is as it is. */
-async function openWithNarrowCache(
-  { modelPath, graph, manifest }: ModelFolder,
-  options: CachingJob & Required<Pick<CachingJob, 'cache'>>,
-): Promise<Session> {
-  const { cache, native } = options;
-  if (native === undefined) throw noNarrowCache(cache, 'stock ONNX Runtime runs the model');
+async function openWithOurCache({ modelPath, graph, manifest }: ModelFolder, options: CachingJob): Promise<Session> {
+  const { attended, native } = options;
+  if (native === undefined) throw noSuchCache(options, 'stock ONNX Runtime runs the model');
   if (leavesOut(manifest.plan))
     throw new LacunaError(
       'unsupported',
-      `${modelPath} leaves something out, and is measured with caches in fp32 only`,
+      `${modelPath} leaves something out, and is measured with caches in fp32 only, and all tokens attended to`,
       {
-        hint: 'Measure the cache on the dense folder of this precision, and the plan without --cache.',
+        hint: 'Measure --cache and --attended on the dense folder of this precision, and the plan without them.',
       },
     );
-  await checkNarrowCache(cache, modelPath, graph);
-  return openNativeSession(modelPath, native, options);
+  await checkOurCache(options, modelPath, graph);
+  const session = await openNativeSession(modelPath, native, options);
+  return attended === undefined ? session : asDecoded(session);
 }
 
 /** A sparse model with nothing left out; undefined for a dense one, and where its plan does not let that be told. */
@@ -223,8 +233,12 @@ function wholeOf({ graph, manifest: { plan } }: ModelFolder): Graph | undefined 
   return leavesOut(plan) ? withNothingLeftOut(graph, plan) : undefined;
 }
 
-/** The native core, if that runs the baseline. */
-type Baseline = Pick<CachingJob, 'native' | 'cache'>;
+/** The native core, if that runs the baseline, and how that keeps its cache. */
+type Baseline = Pick<CachingJob, 'native' | 'cache' | 'attended'>;
+
+function useOf({ native, cache, attended }: Baseline): Baseline {
+  return { native, cache, attended };
+}
 
 interface CompareFolderOptions extends CachingJob, Pick<EvaluateOptions, 'modes'> {
   /**
@@ -247,14 +261,15 @@ export async function compareWith(
   const whole = floats && wholeOf(model);
   const dense =
     whole === undefined
-      ? await openDecoding(baseline, { ...options, native: baseline.native, cache: baseline.cache })
+      ? await openDecoding(baseline, { ...options, ...useOf(baseline) })
       : await openMeasuredSession(model.modelPath, whole, options);
   try {
-    const session = isNarrow(options.cache)
+    const session = isOurs(options)
       ? await openDecoding(model, options)
       : await openMeasuredSession(model.modelPath, model.graph, options);
     try {
-      const job = { ffn: spec, floats, progress, signal };
+      const ownCaches = isOurs(options) || isOurs(baseline);
+      const job = { ffn: spec, floats, ownCaches, progress, signal };
       const results: Comparison[] = [];
       for (const mode of modes) results.push(await compare(dense, session, windows, { ...job, mode }));
       return results;

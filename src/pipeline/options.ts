@@ -1,6 +1,6 @@
 /** Fields that the options of several functions have. */
 import * as z from 'zod';
-import { CACHE_FORMATS } from '../core/cache-format.ts';
+import { CACHE_FORMATS, LEAST_ATTENDED } from '../core/cache-format.ts';
 import { MOST_THREADS } from '../core/limits.ts';
 import { files, type Given, path } from '../core/options.ts';
 import { PRECISION_NAMES } from '../core/precision.ts';
@@ -45,6 +45,8 @@ export const DECODER = {
   ...ENGINE,
   /** How the native core keeps keys and values: as the graph has them (fp32), or narrower. */
   cache: z.enum(CACHE_FORMATS),
+  /** How many of the tokens before it a token attends to where it is decoded: those that matter most; all by default. */
+  attended: z.int().min(LEAST_ATTENDED),
 };
 
 /** A folder's model, and what it is compared with on a text. */
@@ -60,6 +62,8 @@ export const COMPARED = {
   againstEngine: ENGINE.engine,
   /** How the baseline's cache is kept; in fp32 by default. */
   againstCache: DECODER.cache,
+  /** How many tokens the baseline's attend to; all by default. */
+  againstAttended: DECODER.attended,
   /** UTF-8 files; the pinned `test` text by default. */
   data: files,
 };

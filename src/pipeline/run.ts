@@ -75,8 +75,9 @@ async function withModel<T>(
   options: Omit<RunRowsOptions, 'prompts'>,
   use: (model: Model, generation: GenerationOptions) => Promise<T>,
 ): Promise<T> {
-  const { folder, chat: _, dtype, engine, cache, nativeFolder, threads, progress, ...generation } = options;
+  const { folder, chat: _, dtype, engine, cache, attended, nativeFolder, ...rest } = options;
+  const { threads, progress, ...generation } = rest;
   const { signal } = generation;
-  const model = await open(folder, { dtype, engine, cache, nativeFolder, threads, progress, signal });
+  const model = await open(folder, { dtype, engine, cache, attended, nativeFolder, threads, progress, signal });
   return use(model, generation).finally(() => model.close());
 }

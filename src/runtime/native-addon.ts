@@ -33,6 +33,8 @@ export interface Addon {
     threads?: number;
     /** "fp32" by default. Narrower ones are for models whose caches our attention alone reads. */
     cache?: CacheFormat | undefined;
+    /** Tokens that a query attends to where one token is fed at a time; all by default. For the same models. */
+    attended?: number | undefined;
   }): Promise<NativeDecoder>;
   openModel(options: NativeModelOptions): Promise<NativeModel>;
 }

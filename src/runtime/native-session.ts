@@ -1,5 +1,5 @@
 /** A session of the native core: its cache stays where it is and grows in place, and texts are continued without JavaScript. */
-import type { CacheFormat } from '../core/cache-format.ts';
+import type { CacheUse } from '../core/cache-format.ts';
 import { LacunaError, throwIfAborted } from '../core/errors.ts';
 import type { KvCache, Step, StepOptions } from '../core/session.ts';
 import {
@@ -22,10 +22,8 @@ import { openUnlessAborted, type SessionOptions } from './ort-session.ts';
 import { seedWords } from './sample.ts';
 import { findModel, tokenIds } from './session.ts';
 
-export interface NativeSessionOptions extends SessionOptions {
-  /** How the cache is kept. Nothing here checks that the model's operators can read a narrow one. */
-  readonly cache?: CacheFormat | undefined;
-}
+/** How the cache is kept and read. Nothing here checks that the model's operators can do that. */
+export interface NativeSessionOptions extends SessionOptions, CacheUse {}
 
 /**
  * Opens a model folder by the native core. It keeps the promises of `openSession` with three exceptions: there is one
@@ -35,12 +33,12 @@ export interface NativeSessionOptions extends SessionOptions {
 export async function openNativeSession(
   folder: string,
   native: NativeFiles,
-  { threads, signal, cache }: NativeSessionOptions = {},
+  { threads, signal, cache, attended }: NativeSessionOptions = {},
 ): Promise<GeneratingSession> {
   const [runtime, model] = await Promise.all([runtimeLibrary(), findModel(folder)]);
   const open = () =>
     attempt('open the model natively', async () =>
-      loadAddon(native).openDecoder({ runtime, model, operators: native.operators, threads, cache }),
+      loadAddon(native).openDecoder({ runtime, model, operators: native.operators, threads, cache, attended }),
     );
   return sessionOf(await openUnlessAborted(signal, open, (late) => late.dispose()));
 }

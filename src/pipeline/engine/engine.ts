@@ -1,7 +1,7 @@
 /** Which engine runs a model: the native core if it is built and can run the model, else stock ONNX Runtime. */
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { type CacheFormat, isNarrow } from '../../core/cache-format.ts';
+import { type CacheUse, isOurs } from '../../core/cache-format.ts';
 import { LacunaError } from '../../core/errors.ts';
 import type { Given } from '../../core/options.ts';
 import { type Host, hostNamed } from '../../core/plan.ts';
@@ -19,7 +19,7 @@ import {
 } from '../../runtime/index.ts';
 import { exists } from '../folder/output.ts';
 import type { ENGINE } from '../options.ts';
-import { checkNarrowCache, noNarrowCache } from './narrow-cache.ts';
+import { checkOurCache, noSuchCache } from './narrow-cache.ts';
 import { ADDON_NAME, findNativeLibrary, nativePath } from './native-library.ts';
 
 export const ENGINES = ['native', 'stock'] as const;
@@ -49,21 +49,19 @@ export async function chooseEngine(
   return { engine: 'stock', native: undefined };
 }
 
-export interface DecodingOptions extends EngineOptions {
-  readonly cache?: CacheFormat | undefined;
-}
+export interface DecodingOptions extends EngineOptions, CacheUse {}
 
 /**
  * Opens a model for decoding one text. Throws as `chooseEngine`, any error of opening the model, and `unsupported` for a
- * narrow cache that the model or the engine cannot have.
+ * cache that the model or the engine cannot have.
  */
 export async function openDecodingSession(
   modelPath: string,
   options: DecodingOptions,
 ): Promise<{ engine: Engine; session: Session }> {
-  const { engine, cache, progress = SILENT } = options;
+  const { engine, progress = SILENT } = options;
   const native = await wantedCore(options);
-  if (isNarrow(cache)) return openWithNarrowCache(modelPath, native, { ...options, cache });
+  if (isOurs(options)) return openWithOurCache(modelPath, native, options);
   if (native === undefined) return { engine: 'stock', session: await openSession(modelPath, options) };
   try {
     const session = await openNativeSession(modelPath, native, options);
@@ -80,15 +78,14 @@ export async function openDecodingSession(
 }
 
 /** No other engine stands in: it would not have the cache that was asked for. */
-async function openWithNarrowCache(
+async function openWithOurCache(
   modelPath: string,
   native: NativeFiles | undefined,
-  options: DecodingOptions & Required<Pick<DecodingOptions, 'cache'>>,
+  options: DecodingOptions,
 ): Promise<{ engine: Engine; session: Session }> {
-  const { cache } = options;
   if (native === undefined)
-    throw noNarrowCache(cache, options.engine === 'stock' ? '--engine is stock' : 'it is not built here');
-  await checkNarrowCache(cache, modelPath);
+    throw noSuchCache(options, options.engine === 'stock' ? '--engine is stock' : 'it is not built here');
+  await checkOurCache(options, modelPath);
   const session = await openNativeSession(modelPath, native, options);
   noteOperators(native, options);
   return { engine: 'native', session };

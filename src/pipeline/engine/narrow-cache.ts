@@ -1,8 +1,8 @@
-/** Which models can keep their caches in fp16 or int8. */
+/** Which models can keep their caches in fp16 or int8, and attend to few of the tokens in them. */
 import { readOnnx } from '../../../formats/onnx/index.ts';
-import type { CacheFormat } from '../../core/cache-format.ts';
+import { type CacheUse, isNarrow } from '../../core/cache-format.ts';
 import { LacunaError } from '../../core/errors.ts';
-import type { Graph } from '../../core/graph.ts';
+import type { Graph, Node } from '../../core/graph.ts';
 import { operatorOf } from '../../ops/index.ts';
 
 const PAST = /^past_key_values\./;
@@ -10,28 +10,42 @@ const PRESENT = /^present\./;
 
 /**
  * Throws `unsupported` unless our attention alone reads the caches of a model: ONNX Runtime's own would take narrow ones for
- * floats. `path` is the .onnx file, `graph` its graph where that is known.
+ * floats, and reads all tokens. Also where few tokens are to be attended to and every layer has a window, which is few tokens
+ * already. `path` is the .onnx file, `graph` its graph where that is known.
  */
-export async function checkNarrowCache(cache: CacheFormat, path: string, graph?: Graph): Promise<void> {
+export async function checkOurCache(use: CacheUse, path: string, graph?: Graph): Promise<void> {
   const { inputs, nodes } = graph ?? (await readOnnx(path));
   const caches = new Set(inputs.map(({ name }) => name).filter((name) => PAST.test(name)));
-  const reader = nodes.find(
-    (node) =>
-      operatorOf(node) !== 'NormAttention' && node.inputs.some((name) => caches.has(name) || PRESENT.test(name)),
-  );
-  if (caches.size > 0 && reader === undefined) return;
-  const why =
-    reader === undefined
-      ? 'it has no caches'
-      : `${reader.opType} reads its caches, and takes them as the file has them`;
-  throw new LacunaError('unsupported', `${path}: its caches cannot be in ${cache}: ${why}`, {
-    hint: 'Folders in int8, int6, int5 and int4 can have such caches. Make one: lacuna convert CHECKPOINT -o DIR --dtype int8.',
+  const readers = nodes.filter((node) => node.inputs.some((name) => caches.has(name) || PRESENT.test(name)));
+  const other = readers.find((node) => operatorOf(node) !== 'NormAttention');
+  if (caches.size === 0) throw refusal(use, path, 'it has no caches');
+  if (other !== undefined)
+    throw refusal(use, path, `${other.opType} reads its caches, and takes them as the file has them`);
+  if (use.attended === undefined || !readers.every(hasWindow)) return;
+  throw new LacunaError('unsupported', `${path}: every layer has a window, and attends to few tokens already`, {
+    hint: 'Leave out --attended (and --against-attended): it would change nothing.',
   });
 }
 
-/** For a narrow cache that was asked for where the native core does not run: `why` that is. */
-export function noNarrowCache(cache: CacheFormat, why: string): LacunaError {
-  return new LacunaError('unsupported', `Only the native core has caches in ${cache}: ${why}`, {
-    hint: 'Leave out --cache (and --against-cache), or see what the native core lacks: lacuna doctor.',
+function hasWindow({ attributes: { local_window_size: size } }: Node): boolean {
+  return size?.kind === 'int' && size.value > 0;
+}
+
+function refusal(use: CacheUse, path: string, why: string): LacunaError {
+  const what = isNarrow(use.cache)
+    ? `its caches cannot be in ${use.cache}`
+    : `its queries cannot attend to ${use.attended} tokens`;
+  return new LacunaError('unsupported', `${path}: ${what}: ${why}`, {
+    hint: 'Folders in int8, int6, int5 and int4 can. Make one: lacuna convert CHECKPOINT -o DIR --dtype int8.',
+  });
+}
+
+/** For a cache that was asked for where the native core does not run: `why` that is. */
+export function noSuchCache(use: CacheUse, why: string): LacunaError {
+  const [does, option] = isNarrow(use.cache)
+    ? [`has caches in ${use.cache}`, 'cache']
+    : ['attends to few tokens', 'attended'];
+  return new LacunaError('unsupported', `Only the native core ${does}: ${why}`, {
+    hint: `Leave out --${option} (and --against-${option}), or see what the native core lacks: lacuna doctor.`,
   });
 }

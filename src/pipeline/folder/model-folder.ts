@@ -287,15 +287,18 @@ export async function chooseModel(path: string, dtype?: string): Promise<ChosenM
 }
 
 /** What to compare with: a model of another folder, or another precision of the same folder, or the same in another engine. */
-export function baselineOf({ folder, dtype, against, againstDtype, againstEngine, againstCache }: Compared) {
+export function baselineOf(compared: Compared) {
+  const { folder, dtype, against, againstDtype, againstEngine, againstCache, againstAttended } = compared;
   if (against !== undefined) return { folder: against, dtype: againstDtype };
-  if ([againstDtype, againstEngine, againstCache].every((other) => other === undefined)) return undefined;
+  const others = [againstDtype, againstEngine, againstCache, againstAttended];
+  if (others.every((other) => other === undefined)) return undefined;
   return { folder, dtype: againstDtype ?? dtype };
 }
 
 interface Compared
   extends Partial<Record<'dtype' | 'against' | 'againstDtype' | 'againstEngine' | 'againstCache', string>> {
   readonly folder: string;
+  readonly againstAttended?: number | undefined;
 }
 
 export async function openModelFolder(path: string, dtype?: string): Promise<ModelFolder> {
