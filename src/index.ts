@@ -55,6 +55,7 @@ export { type HostOptions, type HostResult, measureHost } from './pipeline/host.
 export {
   type AdapterSummary,
   type CheckpointSummary,
+  type DecodeWork,
   type GraphSummary,
   type Inspection,
   type InspectOptions,

@@ -1,7 +1,7 @@
 /** `lacuna inspect`. */
-import { formatBytes } from '../core/figures.ts';
+import { formatBytes, formatFlops } from '../core/figures.ts';
 import { leavesOut, mixOf } from '../core/plan.ts';
-import { type Inspection, inspect, type PrecisionName } from '../index.ts';
+import { type DecodeWork, type Inspection, inspect, type PrecisionName } from '../index.ts';
 import { type CommonOptions, type RegisterCommand, sourceOptions, withCommonOptions } from './command.ts';
 import {
   adapterText,
@@ -15,6 +15,7 @@ import {
   statisticsText,
   storageText,
 } from './describe.ts';
+import { positiveInteger } from './parse.ts';
 import { foldedTable, table, wrapText } from './table.ts';
 import { checksText } from './verify.ts';
 
@@ -22,6 +23,7 @@ interface Options extends CommonOptions {
   readonly explain?: boolean;
   readonly dtype?: PrecisionName;
   readonly download: boolean;
+  readonly cachedTokens?: number;
 }
 
 export const registerInspect: RegisterCommand = (program, context) => {
@@ -30,11 +32,12 @@ export const registerInspect: RegisterCommand = (program, context) => {
     .description('show what a checkpoint, adapter, model folder, .onnx, statistics or plan file holds')
     .argument('<path>', 'path to show, or owner/name on the Hub')
     .option('--dtype <name>', 'precision to show, where a folder has several (default: its first)')
+    .option('--cached-tokens <n>', 'tokens before the one whose operations are counted (default 4096)', positiveInteger)
     .option('--no-download', 'of a model on the Hub, say only what there is to download')
     .option('--explain', 'give the reason for every block of a plan');
   withCommonOptions(command).action(async (path: string, options: Options) => {
-    const { dtype, download } = options;
-    const found = await inspect(path, { ...sourceOptions(options, context), dtype, download });
+    const { dtype, download, cachedTokens } = options;
+    const found = await inspect(path, { ...sourceOptions(options, context), dtype, download, cachedTokens });
     context.print(options, found, (result, width) => format(result, width, options.explain ?? false));
     if (found.problems.length > 0) context.fail();
   });
@@ -68,7 +71,7 @@ function hubText({ id, commit, files, missingBytes }: Extract<Inspection, { kind
 const NOT_MEASURED = 'Neither quality nor speed was measured: lacuna eval DIR --against FP32-DIR, lacuna bench DIR.';
 
 function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: number, explain: boolean): string {
-  const { manifest, model, graph, layout, verdict } = found;
+  const { manifest, model, graph, decode, layout, verdict } = found;
   const { spec, lacuna, models, plan, checks = [], files } = manifest;
   const sizeOf = (file: string) =>
     files.reduce((sum, { path, bytes }) => (path === file || path === `${file}_data` ? sum + bytes : sum), 0);
@@ -89,10 +92,18 @@ function folderText(found: Extract<Inspection, { kind: 'folder' }>, width: numbe
     wrapText(verdict ?? NOT_MEASURED, width),
     foldedTable(['model', 'precision', 'size', 'ONNX Runtime'], rows, width),
     `${models.length === 1 ? '' : `${model.file}:\n\n`}${partsText(layout?.parameters, graph.bytesByKind)}`,
+    ...(decode === undefined ? [] : [wrapText(decodeText(decode), width)]),
     graphText(graph, width),
     ...(plan === null ? [] : [planText(plan, width, explain)]),
     ...(checks.length === 0 ? [] : [checksText(checks, width)]),
   ].join('\n\n');
+}
+
+/** "a token after 4096 others: 3.1 MFLOP and 0.5 MFLOP for the head; ..." */
+function decodeText({ cachedTokens, flops, headFlops, weightBytes, headBytes, cacheBytes }: DecodeWork): string {
+  const operations = `${formatFlops(flops)} and ${formatFlops(headFlops)} for the head`;
+  const bytes = `${formatBytes(weightBytes)} of weights, ${formatBytes(headBytes)} of the head, ${formatBytes(cacheBytes)} of the cache`;
+  return `a token after ${cachedTokens} others: ${operations}; reads ${bytes}`;
 }
 
 function measuredText({ model, texts }: Extract<Inspection, { kind: 'statistics' }>): string {

@@ -14,15 +14,24 @@ export function counted(number: number, what: string): string {
   return `${number} ${what}${number === 1 ? '' : 's'}`;
 }
 
-const SIZES = ['B', 'kB', 'MB', 'GB', 'TB'] as const;
+const PREFIXES = ['', 'k', 'M', 'G', 'T'] as const;
 
 /** In powers of 1000, as disks and networks count: "10.6 MB". */
 export function formatBytes(bytes: number): string {
-  let scaled = bytes;
+  return inPowers(bytes, 'B');
+}
+
+/** Floating-point operations: "1.9 GFLOP". */
+export function formatFlops(flops: number): string {
+  return inPowers(flops, 'FLOP');
+}
+
+function inPowers(count: number, unit: string): string {
+  let scaled = count;
   let power = 0;
   // 999.95 of a unit would be written as 1000.0.
-  for (; scaled >= 999.95 && power < SIZES.length - 1; power++) scaled /= 1000;
-  return `${power === 0 ? Math.round(scaled) : scaled.toFixed(1)} ${SIZES[power]}`;
+  for (; scaled >= 999.95 && power < PREFIXES.length - 1; power++) scaled /= 1000;
+  return `${power === 0 ? Math.round(scaled) : scaled.toFixed(1)} ${PREFIXES[power]}${unit}`;
 }
 
 /** "3.2 s", "45 s", "2 min 5 s", "1 h 30 min". */

@@ -12,8 +12,10 @@ import { LacunaError } from '../core/errors.ts';
 import { MANIFEST_FORMAT, type Manifest, type ManifestModel } from '../core/manifest.ts';
 import { checkArgument, optionsOf, path as pathSchema } from '../core/options.ts';
 import { PLAN_FORMAT, type Plan } from '../core/plan.ts';
+import { attemptAsync } from '../core/problems.ts';
 import type { Statistics } from '../core/statistics.ts';
 import { type HubSurvey, parseHubReference, surveyCheckpoint } from '../hub/index.ts';
+import { type DecodeWork, decodeWork } from './folder/decode-work.ts';
 import { isModelFolder, MAX_JSON_BYTES, openModelFolder } from './folder/model-folder.ts';
 import { exists } from './folder/output.ts';
 import { localPath, openReadable, SOURCE, type SourceOptions } from './folder/source.ts';
@@ -26,11 +28,12 @@ import {
   summariseExtras,
   summariseGraph,
 } from './folder/summaries.ts';
-import { flag, precision } from './options.ts';
+import { count, flag, precision } from './options.ts';
 import { openPlan } from './plan.ts';
 import { folderVerdict } from './report/folder.ts';
 
 export type { AdapterSummary } from '../../formats/lora/index.ts';
+export type { DecodeWork } from './folder/decode-work.ts';
 export type { CheckpointSummary, GraphSummary } from './folder/summaries.ts';
 
 /** What a path holds. If it cannot be converted or merged, all reasons. */
@@ -47,6 +50,8 @@ type Found =
       /** The model of the precision asked for, or the first. */
       readonly model: ManifestModel;
       readonly graph: GraphSummary;
+      /** What decoding a token costs; undefined where an operator of the graph is not sound. */
+      readonly decode: DecodeWork | undefined;
       /** Undefined if config.json no longer says how the model is built. */
       readonly layout: ModelLayout | undefined;
     } & ExtrasSummary)
@@ -61,10 +66,11 @@ type Found =
   | { readonly kind: 'plan'; readonly path: string; readonly plan: Plan };
 
 /**
+ * `cachedTokens`: tokens before the one whose operations are counted; 4,096 by default, or what the context has room for.
  * `dtype`: which of a folder's precisions. `download: false`: of a model that is named on the Hub, only what there is to download; true
  * by default.
  */
-export const inspectOptions = optionsOf({}, { ...SOURCE, dtype: precision, download: flag });
+export const inspectOptions = optionsOf({}, { ...SOURCE, dtype: precision, download: flag, cachedTokens: count });
 
 export interface InspectOptions extends SourceOptions, z.infer<typeof inspectOptions> {}
 
@@ -74,9 +80,9 @@ export interface InspectOptions extends SourceOptions, z.infer<typeof inspectOpt
  */
 export async function inspect(path: string, options: InspectOptions = {}): Promise<Inspection> {
   const given = checkArgument(pathSchema, path, { of: 'inspect', name: 'path' });
-  const { dtype, download = true, ...source } = checkArgument(inspectOptions, options, { of: 'inspect' });
+  const { dtype, download = true, cachedTokens, ...source } = checkArgument(inspectOptions, options, { of: 'inspect' });
   const remote = download ? undefined : await surveyPath(given, source);
-  const found = remote ?? (await find(await localPath(given, source), dtype));
+  const found = remote ?? (await find(await localPath(given, source), { dtype, cachedTokens }));
   return { ...found, problems: problemsOf(found) };
 }
 
@@ -92,37 +98,44 @@ function problemsOf(found: Found): readonly string[] {
   return found.kind === 'adapter' && found.adapter.problem !== undefined ? [found.adapter.problem] : [];
 }
 
-async function find(path: string, dtype: string | undefined): Promise<Found> {
+/** Of a folder. */
+type FolderOptions = Pick<InspectOptions, 'dtype' | 'cachedTokens'>;
+
+async function find(path: string, options: FolderOptions): Promise<Found> {
   const info = await stat(path).catch((cause: unknown) => {
     throw new LacunaError('not-found', `Nothing at ${path}`, {
       cause,
       hint: 'Give a checkpoint, an adapter, a model folder, a .onnx, statistics or plan file.',
     });
   });
-  if (info.isDirectory()) return inspectDirectory(path, dtype);
+  if (info.isDirectory()) return inspectDirectory(path, options);
   if (path.endsWith('.onnx')) return { kind: 'onnx', path, graph: summariseGraph(await readOnnx(path)) };
-  if (path.endsWith('.json')) return inspectJson(path, dtype);
+  if (path.endsWith('.json')) return inspectJson(path, options);
   return inspectCheckpoint(path);
 }
 
-async function inspectDirectory(path: string, dtype?: string): Promise<Found> {
-  if (await isModelFolder(path)) return inspectFolder(path, dtype);
+async function inspectDirectory(path: string, options: FolderOptions): Promise<Found> {
+  if (await isModelFolder(path)) return inspectFolder(path, options);
   // A folder may hold a merged model beside its adapter.
   const isAdapter = (await exists(join(path, ADAPTER_CONFIG))) && !(await exists(join(path, 'config.json')));
   if (!isAdapter) return inspectCheckpoint(path);
   return { kind: 'adapter', path, adapter: await summariseAdapter(path) };
 }
 
-async function inspectFolder(path: string, dtype?: string): Promise<Found> {
+async function inspectFolder(path: string, { dtype, cachedTokens }: FolderOptions): Promise<Found> {
   const { manifest, model, graph, files } = await openModelFolder(path, dtype);
   const folder = { path, files };
   const layout = await folderLayout(folder, manifest.fingerprint);
   const extras = await summariseExtras(folder);
   const verdict = await folderVerdict(path);
-  return { kind: 'folder', path, verdict, manifest, model, graph: summariseGraph(graph), layout, ...extras };
+  const before = cachedTokens ?? Math.min(USUAL_CACHED_TOKENS, manifest.spec.contextLength - 1);
+  const decode = await attemptAsync([], () => decodeWork(graph, before, manifest.plan));
+  return { kind: 'folder', path, verdict, manifest, model, graph: summariseGraph(graph), decode, layout, ...extras };
 }
 
-async function inspectJson(path: string, dtype?: string): Promise<Found> {
+const USUAL_CACHED_TOKENS = 4096;
+
+async function inspectJson(path: string, options: FolderOptions): Promise<Found> {
   const { format } = (await readJsonObject(path, MAX_JSON_BYTES)).value;
   if (format === PLAN_FORMAT) return { kind: 'plan', path, plan: (await openPlan(path)).plan };
   if (format === STATISTICS_FORMAT) {
@@ -130,7 +143,7 @@ async function inspectJson(path: string, dtype?: string): Promise<Found> {
     const { model, texts } = statistics;
     return { kind: 'statistics', path, model, texts, summary: await summarise(statistics, readSums) };
   }
-  if (format === MANIFEST_FORMAT) return inspectFolder(dirname(path), dtype);
+  if (format === MANIFEST_FORMAT) return inspectFolder(dirname(path), options);
   throw new LacunaError('bad-file', `${path} is neither statistics nor a plan`, {
     hint: 'Of a checkpoint or a model folder, give the folder.',
   });
