@@ -267,6 +267,25 @@ const SCRIPTS: readonly Script[] = [
     ],
   },
   {
+    script: 'needle.js',
+    args: [
+      ...['--model', tinyLlama, '--dtype', 'int8', '--attended', '64', '--tokens', '200', '--depths', '2'],
+      ...['--threads', '1', '--work', work],
+    ],
+    needs: ['dist', 'native'],
+    tables: [
+      {
+        columns: {
+          cache: /^fp32$/,
+          attended: /^(all|64)$/,
+          found: /^\d of 2$/,
+          'right digits by depth': /^\d \d$/,
+        },
+        rows: 2,
+      },
+    ],
+  },
+  {
     script: 'trained-cut.ts',
     args: ['--python', python, '--layers', '1', '--rounds', '1', '--threads', '1'],
     needs: ['native', 'python'],

@@ -148,6 +148,8 @@ describe('usage', () => {
     ],
     [['bench', 'x', '--gguf', 'y'], /--peers is not given/],
     [['eval', 'x', '--tokens', 'many'], /whole number of at least 1/],
+    [['run', 'x', 'a', '--attended', '63'], /whole number of at least 64/],
+    [['bench', 'x', '--against-attended', '64.5'], /whole number of at least 64/],
     [['calibrate', tinyLlama, '-o', 's.json', '--shard', '4/4'], /0 <= i < n/],
     [
       ['convert', tinyLlama, '-o', 'x', '--dtype', 'q4'],

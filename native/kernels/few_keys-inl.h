@@ -1,14 +1,14 @@
 // Attention of one query to few of the tokens before it: those with the largest predicted scores (sketch-inl.h).
 //
 // Of n visible tokens, a query attends to k: the first kFirstTokens, the newest kNewestTokens, and from between these the ones
-// with the largest predicted scores. Those get their exact scores and their values. The tokens that are left out add the softmax
-// weight that their predicted scores give them, times the mean of all values up to the last whole run:
+// with the largest predicted scores. Those get their exact scores and their values. The tokens that are left out add a share
+// of the weight that their predicted scores give them (kRestShare), times the mean of all values up to the last whole run:
 //
-//     y = (sum of exp(s_i - M) v_i + mean of values * sum of exp(p_j - M)) / (sum of all these weights)
+//     y = (sum of exp(s_i - M) v_i + mean of values * share * sum of exp(p_j - M)) / (sum of all these weights)
 //
-// That mean says more of what is left out than the mean of the values left out, of all tokens or tile by tile: SmolLM2-135M then
-// loses a quarter less. The sum of all values is kept beside the keys, run by run. In float32, r runs add r + 63 roundings to a
-// sum at most, relative to the sum of sizes: 1e-4 of the mean size after 100,000 tokens.
+// That mean says as much of what is left out as the mean of the values left out, of all tokens or part by part, and it is one sum.
+// The sum of all values is kept beside the keys, run by run. In float32, r runs add r + 63 roundings to a sum at most, relative to
+// the sum of sizes: 1e-4 of the mean size after 100,000 tokens.
 #if defined(LACUNA_KERNELS_FEW_KEYS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_FEW_KEYS_INL_H_
 #undef LACUNA_KERNELS_FEW_KEYS_INL_H_
@@ -178,7 +178,7 @@ class FewKeys {
     }
     RunSums sums;
     sums.largest = most;
-    sums.weights = hn::ReduceSum(d, weights);
+    sums.weights = kRestShare * hn::ReduceSum(d, weights);
     const size_t runs = visible / kCacheRun;
     const V share = hn::Set(d, sums.weights / static_cast<float>(runs * kCacheRun));
     const float* values = sketch_.SumOf(runs - 1);

@@ -84,16 +84,17 @@ Row AttendedOf(const FewKeys& head, const Row& predicted, const std::vector<bool
   }
   double largest = -std::numeric_limits<double>::infinity(), sum = 0, error = 0;
   for (const Bounded& score : scores) largest = std::max(largest, score.value);
-  for (const Bounded& score : scores) {
-    sum += std::exp(score.value - largest);
-    error += std::exp(score.value - largest) * std::expm1(score.error);
+  const auto weight_of = [&](size_t j) { return std::exp(scores[j].value - largest) * (chosen[j] ? 1 : kRestShare); };
+  for (size_t j = 0; j < head.visible; ++j) {
+    sum += weight_of(j);
+    error += weight_of(j) * std::expm1(scores[j].error);
   }
   error /= sum;
   const double roundings = (static_cast<double>(head.visible) / 2 + 8) * kEpsilon;
   Row attended(head.size);
   double left = 0, slack = 0;
   for (size_t j = 0; j < head.visible; ++j) {
-    const double weight = std::exp(scores[j].value - largest) / sum;
+    const double weight = weight_of(j) / sum;
     if (!chosen[j]) {
       left += weight;
       slack = std::max(slack, std::expm1(scores[j].error));
