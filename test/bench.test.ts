@@ -550,7 +550,7 @@ const SCRIPTS: readonly Script[] = [
     script: 'spark.ts',
     args: [
       ...['--layers', '1', '--vocab-size', '2048', '--dtype', 'int4', '--work', work],
-      ...['--repeats', '1', '--rounds', '1', '--steps', '1', '--genai', dying],
+      ...['--repeats', '1', '--rounds', '1', '--steps', '1', '--cached', '400', '--chunk', '8', '--genai', dying],
     ],
     needs: ['native'],
     tables: [
@@ -558,9 +558,13 @@ const SCRIPTS: readonly Script[] = [
         columns: {
           weights: /^int4$/,
           'neurons kept': /^[78]\.\d %$/,
+          'attended keys': NUMBER,
           'dense ms/token': NUMBER,
           'Spark ms/token': NUMBER,
           'dense / Spark (p10-p90)': SPREAD,
+          '8 tokens, dense ms': NUMBER,
+          '8 tokens, Spark ms': NUMBER,
+          'dense / Spark': NUMBER,
         },
         rows: 1,
       },
