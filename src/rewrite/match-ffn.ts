@@ -106,7 +106,7 @@ export function matchFfn(index: GraphIndex, layer: number, keepsNorm = false): F
       : matchPattern(index, parts === undefined ? PLAIN : plain(parts), { from: [output], given });
   if (found.kind === 'refused') return found;
   const [gate, up, down] = ['gate', 'up', 'down'].map((role) => linearOf(found, role));
-  const reason = misfitOf(gate, up, down, parts?.gateInputs) ?? negativeThreshold(found);
+  const reason = misfitOf(gate, up, down, parts) ?? negativeThreshold(found);
   if (reason !== undefined) return { kind: 'refused', reason };
   const { x: added, skip } = found.values;
   const streamNorm = normOf(found, 'norm', 'epsilon');
@@ -177,12 +177,13 @@ function normOf(match: Match, role: string, epsilon: string): Norm | undefined {
   return weight && { weight, epsilon: numberOf(match, epsilon) };
 }
 
-function misfitOf(gate: Linear, up: Linear, down: Linear, gateInputs: number | undefined): string | undefined {
+function misfitOf(gate: Linear, up: Linear, down: Linear, parts: InputParts | undefined): string | undefined {
   const [neurons, read] = gate.weight.shape;
   const [hidden] = down.weight.shape;
   const fits = ({ weight: { shape, storage } }: Linear, rows: number, columns: number) =>
     shape[0] === rows && shape[1] === columns && storage === gate.weight.storage;
-  const isRead = read === (gateInputs ?? hidden);
+  const { gateInputs, hidden: whole } = parts ?? { gateInputs: undefined, hidden };
+  const isRead = read === (gateInputs ?? hidden) && whole === hidden;
   if (
     isRead &&
     fits(up, neurons, gateInputs === undefined ? hidden : hidden - gateInputs) &&

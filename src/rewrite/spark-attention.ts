@@ -147,6 +147,9 @@ function readLayer(
   if (tables === undefined || rest === undefined || gather === undefined || apart === undefined) return undefined;
   if (typeof kvHeads !== 'number' || typeof headDim !== 'number') return undefined;
   const [, , all] = numbersIn(producer(apart.inputs[1]));
+  // A layer that reads no such constant is refused, and not written anew.
+  const heads = (all ?? 0) - 2 * kvHeads;
+  if (!Number.isInteger(heads) || heads < 1) return undefined;
   const [cap] = of('Tanh').flatMap(({ inputs }) => numbersIn(producer(producer(inputs[0])?.inputs[1] ?? '')));
   return {
     values: {
@@ -158,7 +161,7 @@ function readLayer(
       other_sines: rest.inputs[3],
     },
     sizes: {
-      heads: all - 2 * kvHeads,
+      heads,
       kvHeads,
       headDim,
       predictorSize: 2 * tables.data.shape[1],

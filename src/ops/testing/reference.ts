@@ -187,3 +187,37 @@ export function dot(a: Vector, b: Vector): number {
 function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
+
+/** Attention of one query to the keys that it sees; the first `predictorSize` entries of each score. */
+export interface SparkQuery {
+  readonly query: Vector;
+  readonly keys: readonly Vector[];
+  readonly values: readonly Vector[];
+  readonly predictorSize: number;
+  /** Q(1 - k / n), or the least float32 where every key passes. */
+  readonly quantile: number;
+  /** 0: none. */
+  readonly softcap: number;
+}
+
+/** One head of SparkAttention for one token, without positions; `margin` is the least distance of a score from its threshold. */
+export function sparkAttentionHead({ query, keys, values, predictorSize: r, quantile, softcap }: SparkQuery) {
+  const part = (vector: Vector, from: number, to: number) => Array.from(vector).slice(from, to);
+  const product = (key: Vector, from: number, to: number) =>
+    dot(part(query, from, to), part(key, from, to)) / Math.sqrt(to - from);
+  const capped = (score: number) => (softcap === 0 ? score : softcap * Math.tanh(score / softcap));
+  const scores = keys.map((key) => capped(product(key, 0, r)));
+  const largest = Math.max(...scores);
+  const theta = Math.min(statisticalThreshold(scores, quantile), largest);
+  const chosen = scores.map((score) => score >= theta);
+  const exps = scores.map((score, at) => (chosen[at] ? Math.exp(score - largest) : 0));
+  const weights = exps.map((one, at) => {
+    const other = product(keys[at], r, query.length);
+    return (one / sum(exps)) * Math.log1p(Math.exp(other));
+  });
+  return {
+    y: Array.from(values[0], (_, entry) => sum(weights.map((weight, at) => weight * values[at][entry]))),
+    attended: chosen.filter(Boolean).length,
+    margin: Math.min(...scores.filter((score) => score !== theta).map((score) => Math.abs(score - theta))),
+  };
+}
