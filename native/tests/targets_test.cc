@@ -19,7 +19,9 @@ TEST(Targets, TheBestThatThisProcessorHas) {
 
 TEST(Targets, TheSetOfAName) {
   const std::string best = InstructionsInUse();
-  const std::string least = HWY_ARCH_X86 ? "SSE2" : "NEON";
+  // A build under sanitizers has one set.
+  const bool is_one = hwy::SupportedAndGeneratedTargets().size() == 1;
+  const std::string least = is_one ? best : HWY_ARCH_X86 ? "SSE2" : "NEON";
   ChooseInstructions(least);
   EXPECT_EQ(InstructionsInUse(), least);
   EXPECT_EQ(hwy::SupportedAndGeneratedTargets().size(), 1u);
