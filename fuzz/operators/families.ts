@@ -56,6 +56,7 @@ export const FAMILIES: readonly { readonly weight: number; readonly make: Family
   { weight: 6, make: normAttention },
   { weight: 4, make: wholeFfn },
   { weight: 3, make: normProduct },
+  { weight: 4, make: sparkAttention },
 ];
 
 /** By name. The contract says of which kind they are. */
@@ -98,7 +99,7 @@ function attributeOf(kind: 'int' | 'float' | 'string', value: string | number): 
 
 const CHANGING: ReadonlySet<string> = new Set([
   ...['x', 'skip', 'active', 'residual', 'state', 'saturation', 'threshold', 'position_ids'],
-  ...['past_key', 'past_value', 'seqlens_k', 'total_sequence_length'],
+  ...['projected', 'past_key', 'past_value', 'seqlens_k', 'total_sequence_length'],
 ]);
 
 function statisticalTopK(draws: Draws): HostileNode {
@@ -380,5 +381,43 @@ function normAttention(draws: Draws): HostileNode {
       post_norm: maybe(chosen, () => floats(call, [h])),
     },
     outputs: ['y', 'present_key', 'present_value', ...(isFirst ? [] : some(chosen, ['sum'], []))],
+  });
+}
+
+function sparkAttention(draws: Draws): HostileNode {
+  const { variant: chosen, sizes, call } = draws;
+  const [b, s] = [call.pick(ROWS), call.pick(TOKENS)];
+  const kvHeads = chosen.pick([1, 2, 3]);
+  const heads = kvHeads * chosen.pick([1, 2, 9]);
+  const predictor = 2 * (1 + chosen.int(20));
+  const head = predictor + 2 * sizes.pick([1, 3, 8, 16, 17]);
+  // Several tokens after a past are allowed in one row only.
+  const seen = b > 1 && s > 1 ? 0 : call.pick([0, 1, 5, 63, 64, 130]);
+  const capacity = seen + call.pick([0, s, s + 3, 200]);
+  const total = seen + s;
+  const positions = draws.areConstant ? MOST_POSITIONS : total + call.pick([0, 1, 40]);
+  const cache = [b, kvHeads, capacity, head];
+  const table = (width: number) => floats(call, [positions, width / 2]);
+  return nodeOf(draws, {
+    operator: 'SparkAttention',
+    attributes: {
+      num_heads: heads,
+      kv_num_heads: kvHeads,
+      predictor_size: predictor,
+      softcap: chosen.pick([0, 50]),
+    },
+    tensors: {
+      projected: floats(call, [b, s, (heads + 2 * kvHeads) * head]),
+      past_key: floats(call, cache),
+      past_value: floats(call, cache),
+      seqlens_k: integers('int32', [b], Array(b).fill(total - 1)),
+      total_sequence_length: integers('int32', call.pick([[], [1]]), [total]),
+      quantiles: floats(call, [positions]),
+      cosines: table(predictor),
+      sines: table(predictor),
+      other_cosines: table(head - predictor),
+      other_sines: table(head - predictor),
+    },
+    outputs: some(chosen, ['attended'], ['y', 'present_key', 'present_value']),
   });
 }
