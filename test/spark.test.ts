@@ -12,6 +12,7 @@ import type { TensorExpr } from '../src/core/tensor.ts';
 import { convert, evaluate } from '../src/index.ts';
 import { operatorOf } from '../src/ops/index.ts';
 import { openMeasuredSession } from '../src/pipeline/engine/measured-session.ts';
+import { checkOurCache } from '../src/pipeline/engine/narrow-cache.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openNativeSession, openSession } from '../src/runtime/index.ts';
 import { readTensorBytes } from '../src/tensors/index.ts';
@@ -148,6 +149,22 @@ describe('the trained model', () => {
     },
     300_000,
   );
+});
+
+describe('caches', () => {
+  it.each([
+    [{ cache: 'int8' }, 'its caches cannot be in int8'],
+    [{ attended: 64 }, 'its queries cannot attend to 64 tokens'],
+  ] as const)('are as the operator has them: %j is refused', async (use, message) => {
+    const output = join(folder, `caches-${Object.keys(use)[0]}`);
+    await convert({ checkpoint: variant('spark'), output, dtype: 'int4' });
+    const path = join(output, 'onnx/model.onnx');
+    await expect(checkOurCache({ cache: undefined, attended: undefined, ...use }, path)).rejects.toMatchObject({
+      code: 'unsupported',
+      message: expect.stringContaining(message),
+      hint: expect.stringContaining('trained to attend to few tokens'),
+    });
+  });
 });
 
 describe('rounding by a text', () => {
