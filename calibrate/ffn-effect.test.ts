@@ -76,7 +76,7 @@ describe('ffn-effect', () => {
     const whole = await calibrate(PIECES, input, options);
     const shard = (index: number) => calibrate(PIECES, { ...input, shard: { index, count: 2 } }, options);
     const parts = [await shard(0), await shard(1)];
-    expect(() => effectsOf(parts[1].sums['ffn-effect'])).toThrow('was measured on 0 tokens');
+    expect(() => effectsOf(parts[1].sums['ffn-effect'])).toThrow('was measured on no sequence');
     const merged = await mergeStatistics(parts, {
       readSums: async (sums) => sums as never,
       keep: async (sums) => sums,

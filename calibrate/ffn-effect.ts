@@ -1,5 +1,5 @@
 /** What an error of each FFN block costs at the end of the model, measured by making one. */
-import { EFFECT_STEP, effectsOf } from '../src/core/ffn-effect.ts';
+import { EFFECT_STEP, effectOf } from '../src/core/ffn-effect.ts';
 import { addSums, addToLayer, zeros } from './exact-sum.ts';
 import { shareFactor } from './ffn-moments.ts';
 import type { Statistic } from './statistic.ts';
@@ -48,7 +48,7 @@ export const ffnEffect: Statistic = {
   },
 
   merge: (a, b) => addSums(a, b),
-  finish: (sums, layer) => ({ ffnEffect: effectsOf(sums)[layer] }),
+  finish: (sums, layer) => ({ ffnEffect: effectOf(sums, layer) }),
 };
 
 /** Rows, each a part of the way to the mean by these factors; those of factor 0 as they are. */

@@ -20,13 +20,13 @@ describe.each(OF_ALL_LAYERS)('$name', (statistic) => {
   const measured = (layers: number, ...filled: number[]) => {
     const context = { spec: { ...spec, numHiddenLayers: layers }, tokens };
     const sums = statistic.empty({ ...context, sequences: [{ index: 0, tokens }] });
-    for (const layer of filled)
-      statistic.add(
-        sums,
-        layer,
-        { ...NO_TAPS, ...taps },
-        { ...context, firstToken: 0, downNorms: Float64Array.of(1, 2, 3), square: squareOf },
-      );
+    for (const layer of filled) {
+      const values = { ...NO_TAPS, ...taps };
+      const downNorms = Float64Array.of(1, 2, 3);
+      statistic.add(sums, layer, values, { ...context, firstToken: 0, downNorms, square: squareOf });
+      statistic.detour?.leave(sums, layer, values, context);
+      statistic.detour?.arrive(sums, layer, 0.5, 2);
+    }
     return sums;
   };
 
