@@ -21,7 +21,6 @@ import { parseArgs } from 'node:util';
 import * as z from 'zod';
 import { assemble, openModel } from '../converters/index.ts';
 import { readOnnx, weightBytesOf, writeOnnx } from '../formats/onnx/index.ts';
-import type { Checkpoint } from '../src/core/checkpoint.ts';
 import { byteLength, elementCount } from '../src/core/dtype.ts';
 import type { Graph, Initializer } from '../src/core/graph.ts';
 import type { ModelSpec } from '../src/core/model.ts';
@@ -34,6 +33,7 @@ import { nativePath } from '../src/pipeline/engine/native-library.ts';
 import { genaiConfig } from '../src/pipeline/folder/genai-config.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../src/rewrite/index.ts';
 import { openNativeSession } from '../src/runtime/index.ts';
+import { type Sizes, UNREAD, unreadCheckpoint } from '../test/unread-checkpoint.ts';
 
 const root = process.cwd();
 /** The native core. */
@@ -60,8 +60,6 @@ const work = join(options.work, 'spark');
 const LAYERS = Number(options.layers);
 const PROMPT_TOKENS = Number(options.cached);
 const NOISE_BYTES = 256 << 20;
-/** The file with the checkpoint's tensors. */
-const UNREAD = 'unread';
 
 const common = {
   vocab_size: Number(options['vocab-size']),
@@ -74,13 +72,8 @@ const common = {
   hidden_activation: 'gelu_pytorch_tanh',
 };
 
-interface Config extends Record<string, unknown> {
-  readonly intermediate_size: number;
-  readonly ffn_predictor_size?: number;
-}
-
 /** Sizes of Spark Transformer (2506.06644, section 4), and of the dense model with as many parameters. */
-const CONFIGS: Readonly<Record<'dense' | 'spark', Config>> = {
+const CONFIGS: Readonly<Record<'dense' | 'spark', Sizes>> = {
   dense: {
     ...common,
     model_type: 'gemma2',
@@ -100,39 +93,6 @@ const CONFIGS: Readonly<Record<'dense' | 'spark', Config>> = {
     attn_logit_softcapping: 50,
   },
 };
-
-/** Every tensor that the config asks for, in a file that is never read. */
-function checkpoint(config: Config): Checkpoint {
-  const { vocab_size, hidden_size: h, num_attention_heads: q, num_key_value_heads: kv, head_dim: d } = common;
-  const { intermediate_size: f, ffn_predictor_size: r } = config;
-  const shapes: Record<string, readonly number[]> = {
-    'model.embed_tokens.weight': [vocab_size, h],
-    'model.norm.weight': [h],
-  };
-  for (let layer = 0; layer < LAYERS; layer++) {
-    const prefix = `model.layers.${layer}`;
-    for (const [name, shape] of Object.entries({
-      'self_attn.q_proj': [q * d, h],
-      'self_attn.k_proj': [kv * d, h],
-      'self_attn.v_proj': [kv * d, h],
-      'self_attn.o_proj': [h, q * d],
-      'mlp.gate_proj': [f, r ?? h],
-      'mlp.up_proj': [f, h - (r ?? 0)],
-      'mlp.down_proj': [h, f],
-      input_layernorm: [h],
-      post_attention_layernorm: [h],
-      pre_feedforward_layernorm: [h],
-      post_feedforward_layernorm: [h],
-    }))
-      shapes[`${prefix}.${name}.weight`] = shape;
-  }
-  const tensors = Object.entries(shapes).map(([name, shape]): [string, TensorExpr] => [
-    name,
-    { kind: 'file', path: UNREAD, byteOffset: 0, name, dtype: 'bfloat16', shape, mustBeFinite: false },
-  ]);
-  const nothing = { path: 'synthetic', generationConfig: undefined, files: new Map(), fingerprint: '' };
-  return { ...nothing, config, tensors: new Map(tensors) };
-}
 
 /** Random bytes, 32 bits of a linear congruential generator (Numerical Recipes) at a time. */
 function writeNoise(): string {
@@ -224,7 +184,7 @@ async function made(name: string, noisePath: string) {
   const folders: Record<string, string> = {};
   const specs: Record<string, ModelSpec> = {};
   for (const [name, config] of Object.entries(CONFIGS)) {
-    const model = openModel(checkpoint(config), { precision });
+    const model = openModel(unreadCheckpoint(config), { precision });
     const kind = name === 'spark' && options['ffn-only'] ? 'spark-ffn' : name;
     folders[name] = join(work, `${dtype}-${vocabulary ?? 'own'}-${LAYERS}-${common.vocab_size}-${kind}-converted`);
     specs[name] = model.spec;

@@ -45,7 +45,7 @@ function sumsOfLayer(layer: number): Sums {
   };
 }
 
-/** An error of a share of 1 costs so many nats in each layer. */
+/** Sums that say, layer by layer, how many nats an error costs that is as large as the stream. */
 function effectSums(effects: readonly number[]): Statistics['sums'] {
   const sum = (rows: readonly (readonly number[])[]) => ({
     shape: [rows.length, 2],

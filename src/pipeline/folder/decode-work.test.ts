@@ -3,11 +3,10 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { assemble, openModel } from '../../../converters/index.ts';
 import { openCheckpoint } from '../../../formats/checkpoint.ts';
-import { checkpointOf } from '../../../test/small-checkpoint.ts';
+import { unreadCheckpoint } from '../../../test/unread-checkpoint.ts';
 import { FIXTURES } from '../../../test/variants.ts';
 import type { Checkpoint } from '../../core/checkpoint.ts';
 import type { PrecisionName } from '../../core/precision.ts';
-import type { TensorExpr } from '../../core/tensor.ts';
 import { fuseDecoderParts, fuseSkipNorms } from '../../rewrite/index.ts';
 import { decodeWork } from './decode-work.ts';
 
@@ -37,46 +36,12 @@ const SPARK = {
   attended_tokens: 256,
 };
 
-/** A checkpoint with every tensor that a config asks for, none of which is read. */
-function unread(config: typeof DENSE | typeof SPARK): Checkpoint {
-  const { hidden_size: h, intermediate_size: f, head_dim: d, num_attention_heads: q, num_key_value_heads: kv } = config;
-  const r = 'ffn_predictor_size' in config ? config.ffn_predictor_size : undefined;
-  const shapes: Record<string, readonly number[]> = {
-    'model.embed_tokens.weight': [config.vocab_size, h],
-    'model.norm.weight': [h],
-  };
-  for (let layer = 0; layer < config.num_hidden_layers; layer++)
-    Object.assign(
-      shapes,
-      Object.fromEntries(
-        Object.entries({
-          'self_attn.q_proj': [q * d, h],
-          'self_attn.k_proj': [kv * d, h],
-          'self_attn.v_proj': [kv * d, h],
-          'self_attn.o_proj': [h, q * d],
-          'mlp.gate_proj': [f, r ?? h],
-          'mlp.up_proj': [f, h - (r ?? 0)],
-          'mlp.down_proj': [h, f],
-          input_layernorm: [h],
-          post_attention_layernorm: [h],
-          pre_feedforward_layernorm: [h],
-          post_feedforward_layernorm: [h],
-        }).map(([name, shape]) => [`model.layers.${layer}.${name}.weight`, shape]),
-      ),
-    );
-  const tensors = Object.entries(shapes).map(([name, shape]): [string, TensorExpr] => [
-    name,
-    { kind: 'file', path: 'unread', byteOffset: 0, name, dtype: 'bfloat16', shape, mustBeFinite: false },
-  ]);
-  return { ...checkpointOf({ ...config, tie_word_embeddings: true }), tensors: new Map(tensors) };
-}
-
 const fused = (checkpoint: Checkpoint, precision: PrecisionName) =>
   fuseDecoderParts(fuseSkipNorms(assemble(openModel(checkpoint, { precision }))));
 
 describe('at the size of the paper’s model, with 4,096 cached tokens', () => {
   const work = (config: typeof DENSE | typeof SPARK, precision: PrecisionName) =>
-    decodeWork(fused(unread(config), precision), 4096);
+    decodeWork(fused(unreadCheckpoint({ ...config, tie_word_embeddings: true }), precision), 4096);
 
   it.each(['fp32', 'bf16', 'int8', 'int4'] as const)(
     '%s: a Spark Transformer has 2.5 times fewer operations',
