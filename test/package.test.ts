@@ -112,7 +112,7 @@ describe('the packed tarball', { timeout: 300_000 }, () => {
       return;
     }
     expect(doctor()).toMatch(
-      /native library: \S+\/liblacuna_ort\.so, for linux-\S+ with glibc 2\.28 or newer .*: active/,
+      /native library: \S+\/liblacuna_ort\.so, for linux-\S+ with glibc 2\.28 or newer, .*: active, with [A-Z0-9_]+:/,
     );
     const prompt = ['run', 'dense', 'In the beginning', '--max-tokens', '4', '--json'];
     const [ours, stock] = [lacuna(...prompt), lacuna(...prompt, '--engine', 'stock')].map((json) => JSON.parse(json));
