@@ -33,8 +33,21 @@ struct RunSums {
   float weights = 0;
 };
 
+// Keys or values of a run as floats, [position, size].
+struct FloatRows {
+  HWY_INLINE hn::Vec<hn::ScalableTag<float>> operator()(size_t position, size_t i) const {
+    return hn::LoadU(hn::ScalableTag<float>(), start + position * size + i);
+  }
+  void Fetch(size_t, size_t, size_t) const {}
+
+  const float* start;
+  size_t size;
+};
+
 class Attention {
  public:
+  using D = hn::ScalableTag<float>;
+  using V = hn::Vec<D>;
   static constexpr size_t kRun = 64;
 
   // The part of a run that a query attends to: its positions first to end - 1, at least one. They are joined to earlier
@@ -77,26 +90,33 @@ class Attention {
     }
   }
 
-  // A few queries over a run with keys_of() and values_of(), [position, head_size]. Each is called when its entries are needed,
-  // values after keys. Each piece of these stays in the nearest cache while all queries pass. The result of a query does
-  // not depend on the others.
+  // A few queries over a run. keys(position, i) is a vector of a key's entries, from entry i on, and so is values(position, i).
+  // Each vector is read once for as many queries as fit into registers. Before some entries are read, keys.Fetch(position, i,
+  // count) or values.Fetch says so, for what comes after them. The result of a query does not depend on the others.
   template <class Keys, class Values>
-  void RunFew(const Query* queries, size_t count, Keys keys_of, Values values_of) const {
+  void RunFew(const Query* queries, size_t count, const Keys& keys, const Values& values) const {
     float scores[kMostQueries][kRun];
-    const float* keys = keys_of();
-    const size_t end = EndOf(queries, count);
-    for (size_t key = 0; key < end; key += kLanes) {
-      for (size_t q = 0; q < count; ++q) {
-        if (key < queries[q].end && key + kLanes > queries[q].first)
-          Scores(queries[q].query, keys + key * head_size_, std::min(kLanes, end - key), scores[q] + key);
-      }
+    const size_t first = FirstOf(queries, count) / kLanes * kLanes, end = EndOf(queries, count);
+    size_t q = 0;
+    for (; q + kScoredQueries <= count; q += kScoredQueries)
+      RunScores<kScoredQueries>(queries + q, keys, first, end, scores + q);
+    switch (count - q) {
+      case 3:
+        RunScores<std::min<size_t>(3, kScoredQueries)>(queries + q, keys, first, end, scores + q);
+        break;
+      case 2:
+        RunScores<std::min<size_t>(2, kScoredQueries)>(queries + q, keys, first, end, scores + q);
+        break;
+      case 1:
+        RunScores<1>(queries + q, keys, first, end, scores + q);
+        break;
     }
-    Weigh(queries, count, scores, values_of());
+    Weigh(queries, count, scores, values);
   }
 
   // Queries over a run with transposed keys.
   void RunMany(const Query* queries, size_t count, const float* HWY_RESTRICT transposed,
-               const float* HWY_RESTRICT values) const {
+               const FloatRows& values) const {
     float scores[kMostQueries][kRun];
     const size_t end = EndOf(queries, count);
     for (size_t key = 0; key < end; key += kTileKeys) {
@@ -120,16 +140,23 @@ class Attention {
     for (size_t i = 0; i < head_size_; i += kLanes) hn::StoreU(hn::Mul(hn::LoadU(d, to + i), inverse), d, to + i);
   }
 
+  // Scores of products of queries and keys.
+  HWY_INLINE V Scaled(V products) const {
+    const D d;
+    const V scores = hn::Mul(products, hn::Set(d, scale_));
+    return softcap_ == 0 ? scores : SoftCapped(d, scores, softcap_);
+  }
+
  private:
-  using D = hn::ScalableTag<float>;
-  using V = hn::Vec<D>;
   static constexpr size_t kLanes = hn::MaxLanes(D());
   // The size of a head is a multiple of 16.
   static_assert(kRun % kLanes == 0 && 16 % kLanes == 0);
   // Queries times vectors that are summed side by side: 4 x 4 need the 32 registers of AVX-512 and NEON.
   static constexpr size_t kTileQueries = 4;
-  // Vectors of a query that are kept while a vector of keys passes.
+  // Vectors of a key that are read without a branch.
   static constexpr size_t kParts = 4;
+  // Queries whose sums with some keys fill a vector.
+  static constexpr size_t kScoredQueries = kLanes / 4;
   static constexpr size_t kTileVectors = (HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM) ? 4 : 2;
   static constexpr size_t kTileKeys = kTileVectors * kLanes;
 
@@ -146,6 +173,11 @@ class Attention {
     float run;
   };
 
+  static size_t FirstOf(const Query* queries, size_t count) {
+    size_t first = kRun;
+    for (size_t q = 0; q < count; ++q) first = std::min(first, queries[q].first);
+    return first;
+  }
   static size_t EndOf(const Query* queries, size_t count) {
     size_t end = 0;
     for (size_t q = 0; q < count; ++q) end = std::max(end, queries[q].end);
@@ -168,34 +200,44 @@ class Attention {
     }
   }
 
-  // Scores of a vector of keys. Past `count`, those of the last key.
-  HWY_INLINE void Scores(const float* HWY_RESTRICT query, const float* HWY_RESTRICT keys, size_t count,
-                         float* HWY_RESTRICT scores) const {
+  // Scores of some queries and the positions of a run from `first` to `end` - 1. What is beyond is as the last position.
+  template <size_t kQueries, class Keys>
+  HWY_INLINE void RunScores(const Query* queries, const Keys& keys, size_t first, size_t end, float (*scores)[kRun]) const {
     const D d;
-    const float* rows[kLanes];
-    for (size_t k = 0; k < kLanes; ++k) rows[k] = keys + std::min(k, count - 1) * head_size_;
-    V sums[kLanes];
+    // A vector has the sums of all queries and some keys.
+    constexpr size_t kPlaces = kQueries == 3 ? 4 : kQueries, kKeys = kLanes / kPlaces;
+    for (size_t key = first; key < end; key += kKeys) {
+      V sums[kLanes];
 #pragma GCC unroll 16
-    for (size_t k = 0; k < kLanes; ++k) sums[k] = hn::Zero(d);
-    size_t i = 0;
-    for (; i + kParts * kLanes <= head_size_; i += kParts * kLanes) AddProducts<kParts>(query + i, rows, i, sums);
-    for (; i < head_size_; i += kLanes) AddProducts<1>(query + i, rows, i, sums);
-    hn::StoreU(Scaled(SumsOfLanes<kLanes>(d, sums)), d, scores);
+      for (size_t i = 0; i < kLanes; ++i) sums[i] = hn::Zero(d);
+#pragma GCC unroll 16
+      for (size_t k = 0; k < kKeys; ++k)
+        AddProducts<kQueries>(queries, keys, std::min(key + k, end - 1), kKeys, sums + k);
+      float products[kLanes];
+      hn::StoreU(Scaled(SumsOfLanes<kLanes>(d, sums)), d, products);
+#pragma GCC unroll 4
+      for (size_t q = 0; q < kQueries; ++q) std::copy_n(products + q * kKeys, kKeys, scores[q] + key);
+    }
   }
 
-  // Products of some vectors of a query with those of each key, from entry i on. Key by key, because that is the order in
-  // which they lie in memory: it is read twice as fast as entry by entry.
-  template <size_t kVectors>
-  static HWY_INLINE void AddProducts(const float* HWY_RESTRICT query, const float* const* rows, size_t i, V* sums) {
+  // Adds the products of a key and some queries to sums that lie `stride` apart.
+  template <size_t kQueries, class Keys>
+  HWY_INLINE void AddProducts(const Query* queries, const Keys& keys, size_t position, size_t stride, V* sums) const {
     const D d;
-    V parts[kVectors];
+    const auto add = [&](size_t i) HWY_ATTR {
+      const V entries = keys(position, i);
 #pragma GCC unroll 4
-    for (size_t v = 0; v < kVectors; ++v) parts[v] = hn::LoadU(d, query + v * kLanes);
-#pragma GCC unroll 16
-    for (size_t k = 0; k < kLanes; ++k) {
+      for (size_t q = 0; q < kQueries; ++q)
+        sums[q * stride] = hn::MulAdd(hn::LoadU(d, queries[q].query + i), entries, sums[q * stride]);
+    };
+    size_t i = 0;
+    for (; i + kParts * kLanes <= head_size_; i += kParts * kLanes) {
+      keys.Fetch(position, i, kParts * kLanes);
 #pragma GCC unroll 4
-      for (size_t v = 0; v < kVectors; ++v) sums[k] = hn::MulAdd(parts[v], hn::LoadU(d, rows[k] + i + v * kLanes), sums[k]);
+      for (size_t v = 0; v < kParts; ++v) add(i + v * kLanes);
     }
+    keys.Fetch(position, i, head_size_ - i);
+    for (; i < head_size_; i += kLanes) add(i);
   }
 
   // Scores of a tile's queries and keys, from position `key` on. Past `count`, the last query is repeated.
@@ -252,14 +294,9 @@ class Attention {
     return sum;
   }
 
-  HWY_INLINE V Scaled(V products) const {
-    const D d;
-    const V scores = hn::Mul(products, hn::Set(d, scale_));
-    return softcap_ == 0 ? scores : SoftCapped(d, scores, softcap_);
-  }
-
   // Values weighted by the scores' softmax, joined to earlier ones.
-  HWY_INLINE void Weigh(const Query* queries, size_t count, float (*scores)[kRun], const float* HWY_RESTRICT values) const {
+  template <class Values>
+  HWY_INLINE void Weigh(const Query* queries, size_t count, float (*scores)[kRun], const Values& values) const {
     Shares shares[kMostQueries];
     RunSums sums[kMostQueries];
     // Step by step for all queries, because a query's own steps wait for each other.
@@ -318,9 +355,9 @@ class Attention {
   }
 
   // kVectors vectors of queries' weighted values, from entry i on.
-  template <size_t kVectors>
+  template <size_t kVectors, class Values>
   HWY_INLINE void WeighVectors(const Query* queries, size_t count, const float (*weights)[kRun], const Shares* shares,
-                               const float* HWY_RESTRICT values, size_t i) const {
+                               const Values& values, size_t i) const {
     size_t q = 0;
     for (; q + 4 <= count; q += 4) WeighTiles<4, kVectors>(queries + q, weights + q, shares + q, values, i);
     switch (count - q) {
@@ -334,16 +371,16 @@ class Attention {
   }
 
   // As many side by side as fit into registers.
-  template <size_t kQueries, size_t kVectors>
-  HWY_INLINE void WeighTiles(const Query* queries, const float (*weights)[kRun], const Shares* shares,
-                             const float* HWY_RESTRICT values, size_t i) const {
+  template <size_t kQueries, size_t kVectors, class Values>
+  HWY_INLINE void WeighTiles(const Query* queries, const float (*weights)[kRun], const Shares* shares, const Values& values,
+                             size_t i) const {
     constexpr size_t kTogether = kQueries < 3 ? kVectors : std::min(kVectors, kTileVectors);
     for (size_t end = i + kVectors * kLanes; i < end; i += kTogether * kLanes)
       WeighTile<kQueries, kTogether>(queries, weights, shares, values, i);
   }
 
-  template <size_t kQueries, size_t kVectors>
-  void WeighTile(const Query* queries, const float (*weights)[kRun], const Shares* shares, const float* HWY_RESTRICT values,
+  template <size_t kQueries, size_t kVectors, class Values>
+  void WeighTile(const Query* queries, const float (*weights)[kRun], const Shares* shares, const Values& values,
                  size_t i) const {
     const D d;
     // Positions that some queries attend to, and among them those that all queries attend to.
@@ -362,9 +399,10 @@ class Attention {
     }
     for (size_t j = first; j < end; ++j) {
       const bool all = all_first <= j && j < all_end;
+      values.Fetch(j, i, kVectors * kLanes);
       V from[kVectors];
 #pragma GCC unroll 4
-      for (size_t v = 0; v < kVectors; ++v) from[v] = hn::LoadU(d, values + j * head_size_ + i + v * kLanes);
+      for (size_t v = 0; v < kVectors; ++v) from[v] = values(j, i + v * kLanes);
 #pragma GCC unroll 4
       for (size_t q = 0; q < kQueries; ++q) {
         // A weight of zero would not do: NaN at a position must show only in queries that attend to it.

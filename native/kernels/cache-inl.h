@@ -40,6 +40,44 @@ HWY_INLINE float CodedPart(const float* HWY_RESTRICT from, size_t count, float m
   return limit / most + hn::ReduceSum(d, check);
 }
 
+// A vector of a row of entries, from entry i on. Codes are as they are, without their scale.
+template <CacheFormat kFormat>
+HWY_INLINE FloatVector Entries(const uint8_t* row, size_t i) {
+  const Floats d;
+  if constexpr (kFormat == CacheFormat::kFp32) {
+    return hn::LoadU(d, reinterpret_cast<const float*>(row) + i);
+  } else if constexpr (kFormat == CacheFormat::kFp16) {
+    const auto* halves = reinterpret_cast<const hwy::float16_t*>(row);
+    return Widened<hwy::float16_t>(hn::LoadU(hn::Rebind<hwy::float16_t, Floats>(), halves + i));
+  } else {
+    const auto codes = hn::LoadU(hn::Rebind<int8_t, Floats>(), reinterpret_cast<const int8_t*>(row) + i);
+    return hn::ConvertTo(d, hn::PromoteTo(hn::RebindToSigned<Floats>(), codes));
+  }
+}
+
+// Keys or values of a run, as they are stored. Read as floats, vector by vector.
+template <CacheFormat kFormat>
+struct StoredRows {
+  HWY_INLINE FloatVector operator()(size_t position, size_t i) const {
+    const FloatVector entries = Entries<kFormat>(start + position * bytes, i);
+    if constexpr (kFormat == CacheFormat::kInt8)
+      return hn::Mul(entries, hn::Set(Floats(), scales[position * parts + i / kCachePart]));
+    return entries;
+  }
+  // Asks for the same entries of the next run. Of floats there are so many that the processor does this by itself.
+  HWY_INLINE void Fetch(size_t position, size_t i, size_t count) const {
+    constexpr size_t kBytes = kFormat == CacheFormat::kInt8 ? sizeof(int8_t) : sizeof(hwy::float16_t);
+    if constexpr (kFormat != CacheFormat::kFp32) FetchBytes(start + run_bytes + position * bytes + i * kBytes, count * kBytes);
+  }
+
+  const uint8_t* start;
+  // Of a position, and from a run to the next.
+  size_t bytes;
+  size_t run_bytes;
+  const float* scales;
+  size_t parts;
+};
+
 // One head's keys or values, in runs of which each begins `run_bytes` after the one before. The size of a head is a multiple of
 // 16.
 class HeadCache {
@@ -47,7 +85,14 @@ class HeadCache {
   HeadCache(CacheFormat format, void* start, size_t head_size, size_t run_bytes)
       : format_(format), start_(static_cast<uint8_t*>(start)), head_size_(head_size), run_bytes_(run_bytes) {}
 
+  CacheFormat format() const { return format_; }
   uint8_t* RunAt(size_t index) const { return start_ + index * run_bytes_; }
+
+  // The format is the cache's own.
+  template <CacheFormat kFormat>
+  StoredRows<kFormat> RowsOf(size_t run) const {
+    return {RunAt(run), EntryBytes(), run_bytes_, ScalesAt(run * kCacheRun), CacheParts(head_size_)};
+  }
 
   // Stores the entries of a position.
   void Store(size_t position, const float* HWY_RESTRICT from) const {
@@ -78,21 +123,47 @@ class HeadCache {
     const Floats d;
     const uint8_t* from = EntriesAt(position);
     if (format_ == CacheFormat::kFp32) {
-      const auto* floats = reinterpret_cast<const float*>(from);
-      for (size_t i = 0; i < head_size_; i += hn::Lanes(d)) hn::StoreU(hn::LoadU(d, floats + i), d, to + i);
+      for (size_t i = 0; i < head_size_; i += hn::Lanes(d)) hn::StoreU(Entries<CacheFormat::kFp32>(from, i), d, to + i);
     } else if (format_ == CacheFormat::kFp16) {
-      const auto* halves = reinterpret_cast<const hwy::float16_t*>(from);
-      for (size_t i = 0; i < head_size_; i += hn::Lanes(d))
-        hn::StoreU(Widened<hwy::float16_t>(hn::LoadU(hn::Rebind<hwy::float16_t, Floats>(), halves + i)), d, to + i);
+      for (size_t i = 0; i < head_size_; i += hn::Lanes(d)) hn::StoreU(Entries<CacheFormat::kFp16>(from, i), d, to + i);
     } else {
-      const auto* codes = reinterpret_cast<const int8_t*>(from);
       const float* scales = ScalesAt(position);
-      for (size_t i = 0; i < head_size_; i += hn::Lanes(d)) {
-        const FloatVector scale = hn::Set(d, scales[i / kCachePart]);
-        const auto wide = hn::PromoteTo(hn::RebindToSigned<Floats>(), hn::LoadU(hn::Rebind<int8_t, Floats>(), codes + i));
-        hn::StoreU(hn::Mul(hn::ConvertTo(d, wide), scale), d, to + i);
-      }
+      for (size_t i = 0; i < head_size_; i += hn::Lanes(d))
+        hn::StoreU(hn::Mul(Entries<CacheFormat::kInt8>(from, i), hn::Set(d, scales[i / kCachePart])), d, to + i);
     }
+  }
+
+  // The products of a position's entries with as many others, lane by lane: what they add up to is the sum of the lanes. The
+  // format is the cache's own.
+  template <CacheFormat kFormat>
+  HWY_INLINE FloatVector Products(size_t position, const float* HWY_RESTRICT with) const {
+    const Floats d;
+    const uint8_t* row = EntriesAt(position);
+    const float* scales = kFormat == CacheFormat::kInt8 ? ScalesAt(position) : nullptr;
+    FloatVector sums = hn::Zero(d);
+    const auto add = [&](size_t first, size_t size) HWY_ATTR {
+      FloatVector part = hn::Zero(d);
+#pragma GCC unroll 4
+      for (size_t i = first; i < first + size; i += hn::Lanes(d))
+        part = hn::MulAdd(hn::LoadU(d, with + i), Entries<kFormat>(row, i), part);
+      sums = scales == nullptr ? hn::Add(sums, part) : hn::MulAdd(part, hn::Set(d, scales[first / kCachePart]), sums);
+    };
+    size_t first = 0;
+    for (; first + kCachePart <= head_size_; first += kCachePart) add(first, kCachePart);
+    if (first < head_size_) add(first, head_size_ - first);
+    return sums;
+  }
+
+  // Adds kVectors vectors of a position's entries, from entry i on, times `weight`. They are of one part.
+  template <CacheFormat kFormat, size_t kVectors>
+  HWY_INLINE void AddEntries(size_t position, size_t i, float weight, FloatVector* sums) const {
+    const Floats d;
+    const uint8_t* row = EntriesAt(position);
+    const float scale = kFormat == CacheFormat::kInt8 ? ScalesAt(position)[i / kCachePart] : 1.0f;
+    const FloatVector factor = hn::Set(d, kFormat == CacheFormat::kInt8 ? weight * scale : weight);
+#pragma GCC unroll 8
+    for (size_t v = 0; v < kVectors; ++v)
+      sums[v] = hn::MulAdd(factor, Entries<kFormat>(row, i + v * hn::Lanes(d)), sums[v]);
   }
 
   // Asks for the entries of a position.

@@ -23,7 +23,9 @@
 #include <limits>
 
 #include "hwy/highway.h"
+#include "kernels/activation-inl.h"
 #include "kernels/attention-inl.h"
+#include "kernels/block_products-inl.h"
 #include "kernels/cache-inl.h"
 #include "kernels/cache_format.h"
 #include "kernels/sketch-inl.h"
@@ -35,49 +37,57 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 class FewKeys {
  public:
-  // What a query works in.
+  // What a query works in. All hold at least all visible tokens, in whole runs.
   struct Scratch {
-    // [at least all visible tokens, in whole runs] predicted scores. Those of chosen tokens become -infinity.
+    // Predicted scores, of which those of the first and the newest tokens become -infinity.
     float* scores;
-    // As many positions: those attended to, in ascending order.
+    // The positions attended to, in ascending order, and their weights.
     uint32_t* chosen;
-    // [2, kCacheRun, head_size] keys and values attended to.
-    float* gathered;
-    // [head_size] what is left out adds up to this.
-    float* rest;
+    float* weights;
+  };
+
+  // What was chosen by predicted scores.
+  struct Choice {
+    // A value that no score left out exceeds, and that all chosen by their scores reach.
+    float least;
+    // The sum of exp(score - least) of what is left out.
+    float rest;
   };
 
   FewKeys(const Attention& attention, const HeadCache& keys, const HeadCache& values, const Sketch& sketch, size_t head_size)
       : attention_(attention), keys_(keys), values_(values), sketch_(sketch), head_size_(head_size) {}
 
-  // The positions that a query attends to, as many as `wanted`, of more `visible` ones. The scores of these positions become
-  // -infinity. Returns a value that no score left out exceeds, and that all chosen by their scores reach.
-  static float Choose(size_t visible, size_t wanted, float* HWY_RESTRICT scores, uint32_t* HWY_RESTRICT chosen) {
+  // The positions that a query attends to, as many as `wanted`, of more `visible` ones. Calls fetch(position) for those that have
+  // to be read.
+  template <class Fetch>
+  static Choice Choose(size_t visible, size_t wanted, float* HWY_RESTRICT scores, uint32_t* HWY_RESTRICT chosen, Fetch fetch) {
     const size_t newest = visible - kNewestTokens, padded = (visible + kCacheRun - 1) / kCacheRun * kCacheRun;
     std::fill_n(scores, kFirstTokens, kNone);
     std::fill(scores + newest, scores + padded, kNone);
-    for (size_t i = 0; i < kFirstTokens; ++i) chosen[i] = static_cast<uint32_t>(i);
+    const auto take = [&](size_t position) HWY_ATTR {
+      fetch(position);
+      *chosen++ = static_cast<uint32_t>(position);
+    };
+    for (size_t position = 0; position < kFirstTokens; ++position) take(position);
     const size_t by_score = wanted - kFirstTokens - kNewestTokens;
     const float least = LeastChosen(scores, padded, by_score);
-    uint32_t* const found = chosen + kFirstTokens;
-    Collect(scores, padded, least, by_score, found);
-    for (size_t i = 0; i < by_score; ++i) scores[found[i]] = kNone;
-    for (size_t i = 0; i < kNewestTokens; ++i) found[by_score + i] = static_cast<uint32_t>(newest + i);
-    return least;
+    const float rest = Split(scores, padded, least, by_score, chosen, fetch);
+    chosen += by_score;
+    for (size_t position = newest; position < visible; ++position) take(position);
+    return {least, rest};
   }
 
   // The attention of `query` to `attended` tokens of more `visible` ones, [head_size].
   void Attend(const float* HWY_RESTRICT query, size_t visible, size_t attended, const Scratch& scratch,
               float* HWY_RESTRICT to) const {
-    const float least = Choose(visible, attended, scratch.scores, scratch.chosen);
-    FetchFirst(scratch.chosen, attended);
-    const RunSums rest = WeighRest(visible, least, scratch);
-    RunSums sums;
-    std::fill_n(to, head_size_, 0.0f);
-    for (size_t first = 0; first < attended; first += kCacheRun)
-      Gather(scratch, first, std::min(kCacheRun, attended - first), attended, query, sums, to);
-    attention_.Join(rest, scratch.rest, sums, to);
-    attention_.Finish(sums, to);
+    switch (keys_.format()) {
+      case CacheFormat::kFp32:
+        return Attend<CacheFormat::kFp32>(query, visible, attended, scratch, to);
+      case CacheFormat::kFp16:
+        return Attend<CacheFormat::kFp16>(query, visible, attended, scratch, to);
+      case CacheFormat::kInt8:
+        return Attend<CacheFormat::kInt8>(query, visible, attended, scratch, to);
+    }
   }
 
  private:
@@ -88,8 +98,8 @@ class FewKeys {
   // Vectors that are handled side by side. A run has whole multiples of them.
   static constexpr size_t kVectors = 4;
   static_assert(kCacheRun % (kVectors * kLanes) == 0);
-  // Positions whose entries are fetched while others are read.
-  static constexpr size_t kAhead = 24;
+  // Vectors of values that are summed side by side: of one part, in registers.
+  static constexpr size_t kSums = std::min<size_t>(8, kCachePart / kLanes);
 
   // How many scores are at least `limit`. `count` is a multiple of kCacheRun.
   static size_t CountFrom(const float* HWY_RESTRICT scores, size_t count, float limit) {
@@ -110,8 +120,8 @@ class FewKeys {
     return static_cast<size_t>(hn::ReduceSum(di, all));
   }
 
-  // A value that exactly `wanted` scores reach; where equal scores do not allow that, the largest that more of them reach. If none
-  // are wanted, the largest score. Tokens that are not chosen by their scores have none.
+  // A value that exactly `wanted` scores reach; where equal scores do not allow that, the largest that more of them reach. At least
+  // one is wanted. Tokens that are not chosen by their scores have none.
   static float LeastChosen(const float* HWY_RESTRICT scores, size_t count, size_t wanted) {
     const D d;
     constexpr float kLowest = std::numeric_limits<float>::lowest();
@@ -123,7 +133,6 @@ class FewKeys {
       squares = hn::MulAdd(known, known, squares);
     }
     const float largest = hn::ReduceMax(d, highest);
-    if (wanted == 0) return largest;
     const size_t at_largest = CountFrom(scores, count, largest);
     if (at_largest >= wanted) return largest;
     const float mean = hn::ReduceSum(d, sums) / static_cast<float>(count);
@@ -147,68 +156,99 @@ class FewKeys {
     }
   }
 
-  // Writes the first `wanted` positions whose scores are above `least`, and as many of those that equal it.
-  static void Collect(const float* HWY_RESTRICT scores, size_t count, float least, size_t wanted, uint32_t* HWY_RESTRICT to) {
-    if (wanted == 0) return;
+  // Writes the first `wanted` positions whose scores are above `least`, and as many of those that equal it. Returns the sum of
+  // exp(score - least) of the others. What is chosen comes from memory meanwhile.
+  template <class Fetch>
+  static float Split(const float* HWY_RESTRICT scores, size_t count, float least, size_t wanted, uint32_t* HWY_RESTRICT to,
+                     Fetch fetch) {
     const D d;
     const hn::RebindToUnsigned<D> du;
-    size_t found = 0;
+    const V limit = hn::Set(d, least);
+    V weights = hn::Zero(d);
+    size_t found = 0, fetched = 0;
     for (size_t i = 0; i < count; i += kLanes) {
-      const auto reached = hn::RebindMask(du, hn::Ge(hn::LoadU(d, scores + i), hn::Set(d, least)));
-      found += hn::CompressStore(hn::Iota(du, static_cast<uint32_t>(i)), reached, du, to + found);
+      const V score = hn::LoadU(d, scores + i);
+      const auto reached = hn::Ge(score, limit);
+      // Fewer positions were found than passed, so there is room for a whole vector.
+      hn::StoreU(hn::Compress(hn::Iota(du, static_cast<uint32_t>(i)), hn::RebindMask(du, reached)), du, to + found);
+      found += hn::CountTrue(d, reached);
+      for (; fetched < found; ++fetched) fetch(to[fetched]);
+      weights = hn::Add(weights, hn::IfThenZeroElse(reached, ClampedExp(d, hn::Sub(score, limit))));
     }
     // Of equal scores, the last are left out.
-    size_t surplus = found - wanted;
-    for (size_t i = found; surplus > 0 && i-- > 0;) {
+    const size_t surplus = found - wanted;
+    for (size_t i = found, left = surplus; left > 0 && i-- > 0;) {
       if (scores[to[i]] != least) continue;
       std::copy(to + i + 1, to + found, to + i);
       --found;
-      --surplus;
+      --left;
     }
+    return hn::ReduceSum(d, weights) + static_cast<float>(surplus);
   }
 
-  // The sums of what is left out. It is weighted relative to a value that its scores do not exceed.
-  RunSums WeighRest(size_t visible, float most, const Scratch& scratch) const {
-    const D d;
-    const V limit = hn::Set(d, most);
-    V weights = hn::Zero(d);
-    for (size_t i = 0; i < visible - kNewestTokens; i += kLanes) {
-      const V distances = hn::Sub(hn::LoadU(d, scratch.scores + i), limit);
-      weights = hn::Add(weights, hn::IfThenElse(hn::IsNaN(distances), distances, ClampedExp(d, distances)));
-    }
-    RunSums sums;
-    sums.largest = most;
-    sums.weights = kRestShare * hn::ReduceSum(d, weights);
-    const size_t runs = visible / kCacheRun;
-    const V share = hn::Set(d, sums.weights / static_cast<float>(runs * kCacheRun));
-    const float* values = sketch_.SumOf(runs - 1);
-    for (size_t i = 0; i < head_size_; i += kLanes) hn::StoreU(hn::Mul(share, hn::LoadU(d, values + i)), d, scratch.rest + i);
-    return sums;
-  }
-
-  // Asks for the entries that Gather reads first, which come while the rest is weighed.
-  void FetchFirst(const uint32_t* chosen, size_t attended) const {
-    for (size_t i = 0; i < std::min(kAhead, attended); ++i) {
-      keys_.Fetch(chosen[i]);
-      values_.Fetch(chosen[i]);
-    }
-  }
-
-  // Attends to some of the chosen positions.
-  void Gather(const Scratch& scratch, size_t first, size_t count, size_t attended, const float* query, RunSums& sums,
+  template <CacheFormat kFormat>
+  void Attend(const float* HWY_RESTRICT query, size_t visible, size_t attended, const Scratch& scratch,
               float* HWY_RESTRICT to) const {
-    float *keys = scratch.gathered, *values = keys + kCacheRun * head_size_;
-    for (size_t i = 0; i < count; ++i) {
-      if (const size_t ahead = first + i + kAhead; ahead < attended) {
-        keys_.Fetch(scratch.chosen[ahead]);
-        values_.Fetch(scratch.chosen[ahead]);
+    const Choice choice = Choose(visible, attended, scratch.scores, scratch.chosen, [&](size_t position) { keys_.Fetch(position); });
+    const float largest = std::max(choice.least, Scores<kFormat>(query, attended, scratch));
+    const float rest = kRestShare * choice.rest * std::exp(choice.least - largest);
+    const float inverse = 1 / (Weights(attended, largest, scratch.weights) + rest);
+    const size_t runs = visible / kCacheRun;
+    const float* sum_of_values = sketch_.SumOf(runs - 1);
+    const float share = rest / static_cast<float>(runs * kCacheRun);
+    size_t i = 0;
+    for (; i + kSums * kLanes <= head_size_; i += kSums * kLanes) Weigh<kFormat, kSums>(attended, scratch, sum_of_values, share, inverse, i, to);
+    for (; i < head_size_; i += kLanes) Weigh<kFormat, 1>(attended, scratch, sum_of_values, share, inverse, i, to);
+  }
+
+  // The scores of chosen positions, as weights. Values come from memory meanwhile. Returns the largest; those that pad the last
+  // vector are as the last one.
+  template <CacheFormat kFormat>
+  float Scores(const float* HWY_RESTRICT query, size_t attended, const Scratch& scratch) const {
+    const D d;
+    V largest = hn::Set(d, kNone);
+    for (size_t first = 0; first < attended; first += kLanes) {
+      V sums[kLanes];
+#pragma GCC unroll 16
+      for (size_t k = 0; k < kLanes; ++k) {
+        const size_t position = scratch.chosen[std::min(first + k, attended - 1)];
+        values_.Fetch(position);
+        sums[k] = keys_.Products<kFormat>(position, query);
       }
-      const size_t position = scratch.chosen[first + i];
-      keys_.WidenPosition(position, keys + i * head_size_);
-      values_.WidenPosition(position, values + i * head_size_);
+      const V scores = attention_.Scaled(SumsOfLanes<kLanes>(d, sums));
+      largest = hn::Max(largest, scores);
+      hn::StoreU(scores, d, scratch.weights + first);
     }
-    const Attention::Query one = {query, 0, count, &sums, to};
-    attention_.RunFew(&one, 1, [&] { return keys; }, [&] { return values; });
+    return hn::ReduceMax(d, largest);
+  }
+
+  // Scores become exp(score - largest). Returns their sum.
+  static float Weights(size_t attended, float largest, float* HWY_RESTRICT weights) {
+    const D d;
+    const V limit = hn::Set(d, largest);
+    V sums = hn::Zero(d);
+    for (size_t i = 0; i < attended; i += kLanes) {
+      const V distances = hn::Sub(hn::LoadU(d, weights + i), limit);
+      // NaN stays NaN.
+      const V exps = hn::IfThenElse(hn::IsNaN(distances), distances, ClampedExp(d, distances));
+      sums = hn::Add(sums, hn::IfThenElseZero(hn::FirstN(d, attended - i), exps));
+      hn::StoreU(exps, d, weights + i);
+    }
+    return hn::ReduceSum(d, sums);
+  }
+
+  // kVectors vectors of the result, from entry i on.
+  template <CacheFormat kFormat, size_t kVectors>
+  HWY_INLINE void Weigh(size_t attended, const Scratch& scratch, const float* HWY_RESTRICT sum_of_values, float share, float inverse,
+                        size_t i, float* HWY_RESTRICT to) const {
+    const D d;
+    V sums[kVectors];
+#pragma GCC unroll 8
+    for (size_t v = 0; v < kVectors; ++v) sums[v] = hn::Mul(hn::Set(d, share), hn::LoadU(d, sum_of_values + i + v * kLanes));
+    for (size_t j = 0; j < attended; ++j)
+      values_.AddEntries<kFormat, kVectors>(scratch.chosen[j], i, scratch.weights[j], sums);
+#pragma GCC unroll 8
+    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(hn::Mul(sums[v], hn::Set(d, inverse)), d, to + i + v * kLanes);
   }
 
   const Attention& attention_;

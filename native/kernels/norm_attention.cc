@@ -66,7 +66,7 @@ class NormAttentionJob : public PhasedJob {
           Project(block, one);
         return;
       case kAttend:
-        if (block.count == 1) return AttendRuns(block.first, item, worker);
+        if (block.count == 1) return AttendRuns(block.first, item);
         return IsFew(block) ? AttendToken(block, item, worker) : AttendTokens(block, item, worker);
       case kChoose:
         return AttendToFew(block, item, worker);
@@ -113,12 +113,12 @@ class NormAttentionJob : public PhasedJob {
           run_weighted(layout.Array<float>(job.Width(), job.MostRuns())) {
       if (job.KeepsFresh()) fresh = layout.Array<float>(2 * job.part_.kv_heads, job.most_tokens(), job.head_);
       const size_t predicted = job.MostPredicted();
-      if (job.IsNarrow() || predicted > 0) widened = layout.Array<float>(job.workers(), 2 * kCacheRun, job.head_);
+      if (job.IsNarrow()) widened = layout.Array<float>(job.workers(), 2 * kCacheRun, job.head_);
       if (predicted == 0) return;
       coded = layout.Array<CodedQuery>(job.most_tokens(), job.part_.heads);
       scores = layout.Array<float>(job.most_tokens(), job.part_.heads, predicted);
       chosen = layout.Array<uint32_t>(job.workers(), predicted);
-      rest = layout.Array<float>(job.workers(), job.head_);
+      weights = layout.Array<float>(job.workers(), predicted);
     }
 
     // [tokens of a block, hidden]
@@ -144,7 +144,7 @@ class NormAttentionJob : public PhasedJob {
     CodedQuery* coded = nullptr;
     float* scores = nullptr;
     uint32_t* chosen = nullptr;
-    float* rest = nullptr;
+    float* weights = nullptr;
   };
 
   struct Projection {
@@ -287,22 +287,21 @@ class NormAttentionJob : public PhasedJob {
   }
 
   // A run's keys or values, [positions, head]: in the cache, or if that is narrow, the first `count` of them in `widened`.
-  const float* EntriesOf(const HeadCache& cache, size_t run, size_t count, float* widened) const {
-    if (!IsNarrow()) return reinterpret_cast<const float*>(cache.RunAt(run));
+  FloatRows EntriesOf(const HeadCache& cache, size_t run, size_t count, float* widened) const {
+    if (!IsNarrow()) return {reinterpret_cast<const float*>(cache.RunAt(run)), head_};
     cache.Widen(run, count, widened);
-    return widened;
+    return {widened, head_};
   }
 
   // Some runs of positions, each for all queries of a group.
-  void AttendRuns(size_t token, size_t item, size_t worker) const {
+  void AttendRuns(size_t token, size_t item) const {
     const size_t runs = RunsAnItem(token), end = std::min((item + 1) * runs, AllRunsOf(token));
-    for (size_t run = item * runs; run < end; ++run) AttendRun(token, run, worker);
+    for (size_t run = item * runs; run < end; ++run) AttendRun(token, run);
   }
-  void AttendRun(size_t token, size_t number, size_t worker) const {
+  void AttendRun(size_t token, size_t number) const {
     const size_t runs = RunsOf(token), run = number % runs, kv_head = number / runs;
     if (IsFewToken(token)) return Predict(token, 0, kv_head, run);
     const size_t position = PositionOf(token), place = FirstSeen(position) / Attention::kRun + run;
-    const size_t positions = std::min(position + 1 - place * Attention::kRun, Attention::kRun);
     for (size_t head = kv_head * group_, end = head + group_; head < end;) {
       Attention::Query queries[Attention::kMostQueries];
       size_t count = 0;
@@ -311,11 +310,25 @@ class NormAttentionJob : public PhasedJob {
         queries[count++] = QueryOf(arrays_.queries + head * head_, position, place, Reset(arrays_.run_sums + at),
                                    Reset(arrays_.run_weighted + at * head_));
       }
-      // Keys are no longer needed when values are, so these may take their place, which is in the nearest cache.
-      const auto read = [&](const HeadCache& cache) { return EntriesOf(cache, place, positions, WidenedOf(worker)); };
       const size_t row = token / row_tokens_;
-      attention_.RunFew(queries, count, [&] { return read(KeysOf(row, kv_head)); }, [&] { return read(ValuesOf(row, kv_head)); });
+      const HeadCache keys = KeysOf(row, kv_head), values = ValuesOf(row, kv_head);
+      switch (keys.format()) {
+        case CacheFormat::kFp32:
+          AttendAs<CacheFormat::kFp32>(queries, count, keys, values, place);
+          break;
+        case CacheFormat::kFp16:
+          AttendAs<CacheFormat::kFp16>(queries, count, keys, values, place);
+          break;
+        case CacheFormat::kInt8:
+          AttendAs<CacheFormat::kInt8>(queries, count, keys, values, place);
+          break;
+      }
     }
+  }
+
+  template <CacheFormat kFormat>
+  void AttendAs(const Attention::Query* queries, size_t count, const HeadCache& keys, const HeadCache& values, size_t run) const {
+    attention_.RunFew(queries, count, keys.RowsOf<kFormat>(run), values.RowsOf<kFormat>(run));
   }
 
   void JoinRuns(size_t token) const {
@@ -347,8 +360,8 @@ class NormAttentionJob : public PhasedJob {
     const size_t t = item / part_.heads, head = item % part_.heads, token = block.first + t;
     if (!IsFewToken(token)) return;
     const size_t at = t * part_.heads + head, kv_head = head / group_, positions = MostPredicted();
-    const FewKeys::Scratch scratch = {arrays_.scores + at * positions, arrays_.chosen + worker * positions, WidenedOf(worker),
-                                      arrays_.rest + worker * head_};
+    const FewKeys::Scratch scratch = {arrays_.scores + at * positions, arrays_.chosen + worker * positions,
+                                      arrays_.weights + worker * positions};
     const FewKeys few(attention_, KeysOf(token, kv_head), ValuesOf(token, kv_head), SketchOf(token, kv_head), head_);
     few.Attend(arrays_.queries + at * head_, PositionOf(token) + 1, attended_, scratch, arrays_.attended + at * head_);
   }
@@ -377,17 +390,17 @@ class NormAttentionJob : public PhasedJob {
     for (size_t run = FirstSeen(first) / Attention::kRun; run <= last / Attention::kRun; ++run) {
       const size_t positions = std::min(last + 1 - run * Attention::kRun, Attention::kRun);
       const size_t row = token / row_tokens_;
-      const float* keys = EntriesOf(KeysOf(row, kv_head), run, positions, WidenedOf(worker));
-      const float* values = EntriesOf(ValuesOf(row, kv_head), run, positions, WidenedOf(worker, kCacheRun));
+      const FloatRows keys = EntriesOf(KeysOf(row, kv_head), run, positions, WidenedOf(worker));
+      const FloatRows values = EntriesOf(ValuesOf(row, kv_head), run, positions, WidenedOf(worker, kCacheRun));
       const bool many = tokens * group_ >= Attention::kManyQueries;
-      if (many) attention_.Transpose(keys, positions, transposed);
+      if (many) attention_.Transpose(keys.start, positions, transposed);
       Attention::Query queries[Attention::kMostQueries];
       size_t count = 0;
       const auto attend = [&] {
         if (many) {
           attention_.RunMany(queries, count, transposed, values);
         } else {
-          attention_.RunFew(queries, count, [&] { return keys; }, [&] { return values; });
+          attention_.RunFew(queries, count, keys, values);
         }
         count = 0;
       };
