@@ -91,7 +91,7 @@ class HeadCache {
   // The format is the cache's own.
   template <CacheFormat kFormat>
   StoredRows<kFormat> RowsOf(size_t run) const {
-    return {RunAt(run), EntryBytes(), run_bytes_, ScalesAt(run * kCacheRun), CacheParts(head_size_)};
+    return {RunAt(run), head_size_ * EntryBytes(kFormat), run_bytes_, ScalesAt(run * kCacheRun), CacheParts(head_size_)};
   }
 
   // Stores the entries of a position.
@@ -113,7 +113,7 @@ class HeadCache {
   void Widen(size_t index, size_t count, float* HWY_RESTRICT to) const {
     for (size_t at = 0; at < count; ++at, to += head_size_) {
       const size_t position = index * kCacheRun + at;
-      FetchBytes(EntriesAt(position) + run_bytes_, EntryBytes());
+      FetchBytes(EntriesAt(position) + run_bytes_, head_size_ * EntryBytes(format_));
       WidenPosition(position, to);
     }
   }
@@ -138,7 +138,7 @@ class HeadCache {
   template <CacheFormat kFormat>
   HWY_INLINE FloatVector Products(size_t position, const float* HWY_RESTRICT with) const {
     const Floats d;
-    const uint8_t* row = EntriesAt(position);
+    const uint8_t* row = EntriesAt<kFormat>(position);
     const float* scales = kFormat == CacheFormat::kInt8 ? ScalesAt(position) : nullptr;
     FloatVector sums = hn::Zero(d);
     const auto add = [&](size_t first, size_t size) HWY_ATTR {
@@ -158,7 +158,7 @@ class HeadCache {
   template <CacheFormat kFormat, size_t kVectors>
   HWY_INLINE void AddEntries(size_t position, size_t i, float weight, FloatVector* sums) const {
     const Floats d;
-    const uint8_t* row = EntriesAt(position);
+    const uint8_t* row = EntriesAt<kFormat>(position);
     const float scale = kFormat == CacheFormat::kInt8 ? ScalesAt(position)[i / kCachePart] : 1.0f;
     const FloatVector factor = hn::Set(d, kFormat == CacheFormat::kInt8 ? weight * scale : weight);
 #pragma GCC unroll 8
@@ -167,26 +167,23 @@ class HeadCache {
   }
 
   // Asks for the entries of a position.
+  template <CacheFormat kFormat>
   HWY_INLINE void Fetch(size_t position) const {
-    FetchBytes(EntriesAt(position), EntryBytes());
-    if (format_ == CacheFormat::kInt8) hwy::Prefetch(ScalesAt(position));
+    FetchBytes(EntriesAt<kFormat>(position), head_size_ * EntryBytes(kFormat));
+    if constexpr (kFormat == CacheFormat::kInt8) hwy::Prefetch(ScalesAt(position));
   }
 
  private:
-  // Bytes of a position's entries, without scales.
-  size_t EntryBytes() const {
-    switch (format_) {
-      case CacheFormat::kFp32:
-        return head_size_ * sizeof(float);
-      case CacheFormat::kFp16:
-        return head_size_ * sizeof(hwy::float16_t);
-      case CacheFormat::kInt8:
-        return head_size_;
-    }
-    return 0;
+  // Bytes of an entry, without scales.
+  static constexpr size_t EntryBytes(CacheFormat format) {
+    return format == CacheFormat::kFp32 ? sizeof(float) : format == CacheFormat::kFp16 ? sizeof(hwy::float16_t) : sizeof(int8_t);
   }
   uint8_t* EntriesAt(size_t position) const {
-    return RunAt(position / kCacheRun) + position % kCacheRun * EntryBytes();
+    return RunAt(position / kCacheRun) + position % kCacheRun * head_size_ * EntryBytes(format_);
+  }
+  template <CacheFormat kFormat>
+  HWY_INLINE const uint8_t* EntriesAt(size_t position) const {
+    return RunAt(position / kCacheRun) + position % kCacheRun * head_size_ * EntryBytes(kFormat);
   }
   float* ScalesAt(size_t position) const {
     return reinterpret_cast<float*>(RunAt(position / kCacheRun) + kCacheRun * head_size_) +

@@ -189,7 +189,7 @@ class FewKeys {
   template <CacheFormat kFormat>
   void Attend(const float* HWY_RESTRICT query, size_t visible, size_t attended, const Scratch& scratch,
               float* HWY_RESTRICT to) const {
-    const Choice choice = Choose(visible, attended, scratch.scores, scratch.chosen, [&](size_t position) { keys_.Fetch(position); });
+    const Choice choice = Choose(visible, attended, scratch.scores, scratch.chosen, [&](size_t position) { keys_.Fetch<kFormat>(position); });
     const float largest = std::max(choice.least, Scores<kFormat>(query, attended, scratch));
     const float rest = kRestShare * choice.rest * std::exp(choice.least - largest);
     const float inverse = 1 / (Weights(attended, largest, scratch.weights) + rest);
@@ -212,7 +212,7 @@ class FewKeys {
 #pragma GCC unroll 16
       for (size_t k = 0; k < kLanes; ++k) {
         const size_t position = scratch.chosen[std::min(first + k, attended - 1)];
-        values_.Fetch(position);
+        values_.Fetch<kFormat>(position);
         sums[k] = keys_.Products<kFormat>(position, query);
       }
       const V scores = attention_.Scaled(SumsOfLanes<kLanes>(d, sums));
