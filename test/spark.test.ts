@@ -92,6 +92,17 @@ describe('the trained model', () => {
     expect(heldOut.loss / dense.held_out.loss).toBeLessThan(1.02);
   });
 
+  it('has one operator for its head, and for each sum with the norm after it', async () => {
+    const dense = fuseSkipNorms(assemble(openModel(await openCheckpoint(trained), { precision: 'int4' })));
+    const { nodes } = fuseDecoderParts(dense);
+    const count = (name: string) => nodes.filter((node) => operatorOf(node) === name || node.opType === name).length;
+    const layers = attending({ ...dense, nodes }).length;
+    expect(count('NormProduct')).toBe(1);
+    // Layers have two sums, of which the last is the head's.
+    expect(count('SkipSimplifiedLayerNormalization')).toBe(2 * layers - 1);
+    expect(count('Add')).toBe(0);
+  });
+
   it('has the logits of the training code, and its counts of neurons and keys', async () => {
     const { checkpoint, graph } = await fused();
     const { ids, logits } = await readExpected(expected);

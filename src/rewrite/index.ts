@@ -48,10 +48,16 @@ export function fuseSkipNorms(graph: Graph): Graph {
  * @example const fused = fuseDecoderParts(fuseSkipNorms(assemble(openModel(checkpoint, { precision: 'int4' }))));
  */
 export function fuseDecoderParts(graph: Graph, rounded: RoundedTurnables = new Map()): Graph {
-  const cut = sparkAttention.apply(trainedCut.apply(graph, { rounded }).graph, undefined).graph;
+  const cut = withSparkAttention(trainedCut.apply(graph, { rounded }).graph);
   const fused = fuseParts.apply(cut, undefined).graph;
   // Folders of floats may still be made sparse, for which positions are wanted.
   return fused === cut ? cut : dropUnread.apply(fused, undefined).graph;
+}
+
+/** Sums and norms after it can be fused where its nodes hid that what is added has the stream's shape. */
+function withSparkAttention(graph: Graph): Graph {
+  const replaced = sparkAttention.apply(graph, undefined).graph;
+  return replaced === graph ? graph : fuseSkipNorms(replaced);
 }
 
 /**
