@@ -11,6 +11,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/activation-inl.h"
+#include "kernels/block_products-inl.h"
 #include "kernels/part-inl.h"
 #include "kernels/rows_ahead-inl.h"
 #include "kernels/statistics-inl.h"
@@ -23,59 +24,39 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Products of queries and keys with `width` entries, with the entries in the lanes.
 class Products {
  public:
-  static constexpr size_t kQueries = 4;
-  static constexpr size_t kKeys = 2;
-
-  // to[q][k] = scale * (queries[q] . (keys + k * stride)) for a few of both. A product has the same bits whatever is
-  // beside it: one sum, along the row.
-  static HWY_INLINE void Tile(const float* const* queries, size_t count, const float* keys, size_t stride, size_t many,
-                              size_t width, float scale, float* const* to) {
-    if (count == kQueries && many == kKeys) return FullTile(queries, keys, stride, width, scale, to);
-    for (size_t q = 0; q < count; ++q)
-      for (size_t k = 0; k < many; ++k) to[q][k] = scale * One(queries[q], keys + k * stride, width);
-  }
-
-  static HWY_INLINE float One(const float* HWY_RESTRICT query, const float* HWY_RESTRICT key, size_t width) {
-    const D d;
-    auto sum = hn::Zero(d);
-    size_t i = 0;
-    for (; i + hn::Lanes(d) <= width; i += hn::Lanes(d)) sum = hn::MulAdd(hn::LoadU(d, query + i), hn::LoadU(d, key + i), sum);
-    if (i < width) sum = hn::MulAdd(hn::LoadN(d, query + i, width - i), hn::LoadN(d, key + i, width - i), sum);
-    return hn::ReduceSum(d, sum);
-  }
-
- private:
   using D = hn::ScalableTag<float>;
   using V = hn::Vec<D>;
+  static constexpr size_t kLanes = hn::MaxLanes(D());
+  static constexpr size_t kQueries = 4;
+  static_assert(kLanes >= kQueries && 16 % kLanes == 0);
 
-  static HWY_INLINE void FullTile(const float* const* queries, const float* HWY_RESTRICT keys, size_t stride, size_t width,
-                                  float scale, float* const* to) {
+  // Keys whose products with some queries fill a vector.
+  static constexpr size_t KeysBeside(size_t queries) { return kLanes / (queries == 3 ? 4 : queries); }
+
+  // The products of kCount queries with as many keys as go beside them: those of the first query, then those of the second.
+  // key(k) is the k-th key. A product has the same bits whatever is beside it: one sum, along the row.
+  template <size_t kCount, class Key>
+  static HWY_INLINE V Tile(const float* const* queries, Key key, size_t width) {
     const D d;
-    V sums[kQueries][kKeys];
-#pragma GCC unroll 4
-    for (size_t q = 0; q < kQueries; ++q) {
-#pragma GCC unroll 2
-      for (size_t k = 0; k < kKeys; ++k) sums[q][k] = hn::Zero(d);
-    }
-    size_t i = 0;
-    for (; i + hn::Lanes(d) <= width; i += hn::Lanes(d)) {
-      V key[kKeys];
-#pragma GCC unroll 2
-      for (size_t k = 0; k < kKeys; ++k) key[k] = hn::LoadU(d, keys + k * stride + i);
-#pragma GCC unroll 4
-      for (size_t q = 0; q < kQueries; ++q) {
-        const V query = hn::LoadU(d, queries[q] + i);
-#pragma GCC unroll 2
-        for (size_t k = 0; k < kKeys; ++k) sums[q][k] = hn::MulAdd(query, key[k], sums[q][k]);
-      }
-    }
-    const size_t left = width - i;
-    for (size_t q = 0; q < kQueries; ++q)
+    constexpr size_t kKeys = KeysBeside(kCount);
+    const float* keys[kKeys];
+#pragma GCC unroll 16
+    for (size_t k = 0; k < kKeys; ++k) keys[k] = key(k);
+    V sums[kLanes];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kLanes; ++i) sums[i] = hn::Zero(d);
+    const auto add = [&](auto load, size_t i) HWY_ATTR {
+#pragma GCC unroll 16
       for (size_t k = 0; k < kKeys; ++k) {
-        V sum = sums[q][k];
-        if (left > 0) sum = hn::MulAdd(hn::LoadN(d, queries[q] + i, left), hn::LoadN(d, keys + k * stride + i, left), sum);
-        to[q][k] = scale * hn::ReduceSum(d, sum);
+        const V entries = load(keys[k] + i);
+#pragma GCC unroll 4
+        for (size_t q = 0; q < kCount; ++q) sums[q * kKeys + k] = hn::MulAdd(load(queries[q] + i), entries, sums[q * kKeys + k]);
       }
+    };
+    size_t i = 0;
+    for (; i + kLanes <= width; i += kLanes) add([d](const float* from) HWY_ATTR { return hn::LoadU(d, from); }, i);
+    if (const size_t left = width - i; left > 0) add([d, left](const float* from) HWY_ATTR { return hn::LoadN(d, from, left); }, i);
+    return SumsOfLanes<kLanes>(d, sums);
   }
 };
 
@@ -128,8 +109,10 @@ class SparkAttentionJob : public PhasedJob {
   enum Phase { kAppend, kAttend, kCount };
   // Queries of one key head that pass over the keys together.
   static constexpr size_t kTileQueries = 2 * Products::kQueries;
-  // Chosen keys whose entries are asked for ahead.
-  static constexpr size_t kAhead = 4;
+  // Keys that are asked for ahead.
+  static constexpr size_t kAhead = 8;
+  // Vectors of values that are summed side by side.
+  static constexpr size_t kSums = 8;
 
   struct Arrays {
     Arrays(const SparkAttentionJob& job, size_t positions, ScratchLayout& layout)
@@ -225,23 +208,38 @@ class SparkAttentionJob : public PhasedJob {
 
   // The last query sees the most keys. Scores of keys that others do not see are not used.
   void Score(const float* const* queries, size_t count, const float* keys, size_t visible, float* const* scores) const {
-    const float scale = 1 / std::sqrt(static_cast<float>(op_.predictor_size));
-    for (size_t key = 0; key < visible; key += Products::kKeys) {
-      const float* const rows = keys + key * head_;
-      const size_t many = std::min(Products::kKeys, visible - key);
-      for (size_t k = 0; k < many; ++k) FetchBytes(rows + (Products::kKeys * kAhead + k) * head_, op_.predictor_size * sizeof(float));
-      for (size_t q = 0; q < count; q += Products::kQueries) {
-        float* to[Products::kQueries];
-        const size_t these = std::min(Products::kQueries, count - q);
-        for (size_t one = 0; one < these; ++one) to[one] = scores[q + one] + key;
-        Products::Tile(queries + q, these, rows, head_, many, op_.predictor_size, scale, to);
-      }
+    size_t q = 0;
+    for (; q + Products::kQueries <= count; q += Products::kQueries)
+      ScoreTiles<Products::kQueries>(queries + q, keys, visible, scores + q);
+    switch (count - q) {
+      case 3:
+        return ScoreTiles<3>(queries + q, keys, visible, scores + q);
+      case 2:
+        return ScoreTiles<2>(queries + q, keys, visible, scores + q);
+      case 1:
+        return ScoreTiles<1>(queries + q, keys, visible, scores + q);
+    }
+  }
+
+  template <size_t kCount>
+  void ScoreTiles(const float* const* queries, const float* keys, size_t visible, float* const* scores) const {
+    constexpr size_t kKeys = Products::KeysBeside(kCount);
+    const D d;
+    const auto scale = hn::Set(d, 1 / std::sqrt(static_cast<float>(op_.predictor_size)));
+    for (size_t key = 0; key < visible; key += kKeys) {
+      for (size_t k = 0; k < kKeys; ++k) FetchBytes(keys + (key + kAhead + k) * head_, op_.predictor_size * sizeof(float));
+      // Those beyond the last key are as that one.
+      const auto row = [&](size_t k) { return keys + std::min(key + k, visible - 1) * head_; };
+      float products[Products::kLanes];
+      hn::StoreU(hn::Mul(scale, Products::Tile<kCount>(queries, row, op_.predictor_size)), d, products);
+      for (size_t q = 0; q < kCount; ++q) std::copy_n(products + q * kKeys, kKeys, scores[q] + key);
     }
   }
 
   // Leaves the chosen keys' places and exp(score - largest), divided by their sum, in the worker's arrays. Returns how many.
   size_t Choose(float* HWY_RESTRICT scores, size_t visible, size_t worker) const {
     const D d;
+    const hn::RebindToUnsigned<D> du;
     if (op_.softcap != 0)
       for (size_t i = 0; i < visible; i += hn::Lanes(d))
         hn::StoreU(SoftCapped(d, hn::LoadU(d, scores + i), op_.softcap), d, scores + i);
@@ -255,16 +253,13 @@ class SparkAttentionJob : public PhasedJob {
     size_t count = 0;
     const auto limit = hn::Set(d, cut), centre = hn::Set(d, mean);
     for (size_t i = 0; i < visible; i += hn::Lanes(d)) {
-      const size_t many = std::min(hn::Lanes(d), visible - i);
       const auto centred = hn::Sub(hn::LoadU(d, scores + i), centre);
       // NaN is chosen, so that it shows.
-      if (hn::AllTrue(d, hn::Or(hn::Lt(centred, limit), hn::Not(hn::FirstN(d, many))))) continue;
-      hn::StoreU(centred, d, scores + i);
-      for (size_t j = i; j < i + many; ++j) {
-        if (scores[j] < cut) continue;
-        chosen[count] = static_cast<uint32_t>(j);
-        weights[count++] = scores[j];
-      }
+      const auto reached = hn::And(hn::Not(hn::Lt(centred, limit)), hn::FirstN(d, visible - i));
+      // No more were chosen than passed, so there is room for a whole vector.
+      hn::StoreU(hn::Compress(hn::Iota(du, static_cast<uint32_t>(i)), hn::RebindMask(du, reached)), du, chosen + count);
+      hn::StoreU(hn::Compress(centred, reached), d, weights + count);
+      count += hn::CountTrue(d, reached);
     }
     Normalise(weights, count, largest);
     return count;
@@ -297,35 +292,53 @@ class SparkAttentionJob : public PhasedJob {
   // y = sum of the chosen keys' values, each times its weight and softplus of the product of the heads' other entries.
   void Weigh(const float* query, const float* keys, const float* values, size_t count, size_t worker,
              float* HWY_RESTRICT to) const {
+    const D d;
     float* const weights = arrays_.weights + worker * arrays_.room;
     const uint32_t* const chosen = arrays_.chosen + worker * arrays_.room;
     const size_t rest = head_ - op_.predictor_size;
-    const float scale = 1 / std::sqrt(static_cast<float>(rest));
-    const auto fetch = [&](size_t one) {
-      if (one >= count) return;
-      FetchBytes(keys + chosen[one] * head_ + op_.predictor_size, rest * sizeof(float));
-      FetchBytes(values + chosen[one] * head_, head_ * sizeof(float));
-    };
-    for (size_t one = 0; one < kAhead; ++one) fetch(one);
-    std::fill_n(to, head_, 0.0f);
-    for (size_t one = 0; one < count; ++one) {
-      fetch(one + kAhead);
-      const float other = scale * Products::One(query + op_.predictor_size, keys + chosen[one] * head_ + op_.predictor_size, rest);
-      // log(1 + exp(x)), which does not overflow.
-      const float softplus = std::max(other, 0.0f) + std::log1p(std::exp(-std::abs(other)));
-      AddValue(weights[one] * softplus, values + chosen[one] * head_, to);
+    const auto scale = hn::Set(d, 1 / std::sqrt(static_cast<float>(rest)));
+    const float* const others = query + op_.predictor_size;
+    const auto key_of = [&](size_t one) { return keys + chosen[std::min(one, count - 1)] * head_ + op_.predictor_size; };
+    for (size_t one = 0; one < count; one += Products::kLanes) {
+      for (size_t k = 0; k < Products::kLanes; ++k) FetchBytes(key_of(one + Products::kLanes + k), rest * sizeof(float));
+      const auto products = Products::Tile<1>(&others, [&](size_t k) { return key_of(one + k); }, rest);
+      hn::StoreU(hn::Mul(hn::LoadU(d, weights + one), Softplus(hn::Mul(scale, products))), d, weights + one);
     }
-  }
-
-  void AddValue(float weight, const float* HWY_RESTRICT value, float* HWY_RESTRICT to) const {
-    const D d;
-    const auto factor = hn::Set(d, weight);
     size_t i = 0;
-    for (; i + hn::Lanes(d) <= head_; i += hn::Lanes(d))
-      hn::StoreU(hn::MulAdd(factor, hn::LoadU(d, value + i), hn::LoadU(d, to + i)), d, to + i);
+    for (; i + kSums * Products::kLanes <= head_; i += kSums * Products::kLanes) AddValues<kSums>(values, count, weights, chosen, i, to);
+    for (; i + Products::kLanes <= head_; i += Products::kLanes) AddValues<1>(values, count, weights, chosen, i, to);
     if (i == head_) return;
     const size_t left = head_ - i;
-    hn::StoreN(hn::MulAdd(factor, hn::LoadN(d, value + i, left), hn::LoadN(d, to + i, left)), d, to + i, left);
+    auto sum = hn::Zero(d);
+    for (size_t one = 0; one < count; ++one)
+      sum = hn::MulAdd(hn::Set(d, weights[one]), hn::LoadN(d, values + chosen[one] * head_ + i, left), sum);
+    hn::StoreN(sum, d, to + i, left);
+  }
+
+  // log(1 + exp(x)), which does not overflow. NaN stays NaN.
+  static HWY_INLINE hn::Vec<D> Softplus(hn::Vec<D> x) {
+    const D d;
+    const auto bent = hn::Add(hn::Max(x, hn::Zero(d)), hn::Log1p(d, ClampedExp(d, hn::Neg(hn::Abs(x)))));
+    return hn::IfThenElse(hn::IsNaN(x), x, bent);
+  }
+
+  // kVectors vectors of the result, from entry i on.
+  template <size_t kVectors>
+  HWY_INLINE void AddValues(const float* HWY_RESTRICT values, size_t count, const float* HWY_RESTRICT weights,
+                            const uint32_t* HWY_RESTRICT chosen, size_t i, float* HWY_RESTRICT to) const {
+    const D d;
+    hn::Vec<D> sums[kVectors];
+#pragma GCC unroll 8
+    for (size_t v = 0; v < kVectors; ++v) sums[v] = hn::Zero(d);
+    for (size_t one = 0; one < count; ++one) {
+      FetchBytes(values + chosen[std::min(one + kAhead, count - 1)] * head_ + i, kVectors * Products::kLanes * sizeof(float));
+      const float* const value = values + chosen[one] * head_ + i;
+      const auto weight = hn::Set(d, weights[one]);
+#pragma GCC unroll 8
+      for (size_t v = 0; v < kVectors; ++v) sums[v] = hn::MulAdd(weight, hn::LoadU(d, value + v * Products::kLanes), sums[v]);
+    }
+#pragma GCC unroll 8
+    for (size_t v = 0; v < kVectors; ++v) hn::StoreU(sums[v], d, to + i + v * Products::kLanes);
   }
 
   const SparkAttention& op_;
