@@ -20,7 +20,8 @@ namespace lacuna {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Lists the chunk's neurons that `below` does not leave out, and gives their values, packed in front; returns how many.
+// Lists the chunk's neurons that `below` does not leave out, and gives their values, packed in front; returns how many. What comes
+// after them, for a vector at most, is of no use.
 template <class Below>
 HWY_INLINE size_t PackChosen(const Chunk& chunk, size_t token, Below below, float* HWY_RESTRICT packed) {
   const Floats d;
@@ -35,7 +36,8 @@ HWY_INLINE size_t PackChosen(const Chunk& chunk, size_t token, Below below, floa
     hn::StoreMaskBits(d, chosen, bytes);
     uint64_t bits;
     std::memcpy(&bits, bytes, sizeof bits);
-    hn::CompressBlendedStore(value, chosen, d, packed + count);
+    // By a register: some processors take a hundred cycles to compress into memory.
+    hn::StoreU(hn::Compress(value, chosen), d, packed + count);
     for (; bits != 0; bits &= bits - 1) list[count++] = static_cast<uint8_t>(j + hwy::Num0BitsBelowLS1Bit_Nonzero64(bits));
   }
   return count;
