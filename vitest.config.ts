@@ -2,7 +2,8 @@ import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Those that take longest: if one of them began last, one worker would be idle for minutes. */
-const LONG = /\/test\/(real\/|consumers\/real|bench|build|native|report|wizard)/;
+const LONG =
+  /\/test\/(real\/|consumers\/real|bench|build|cli|native|replace|report|spark|wizard)|\/(probe|precisions|evaluate)\.test/;
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

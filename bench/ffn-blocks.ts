@@ -20,6 +20,19 @@ export interface Shape {
   readonly layers: number;
 }
 
+/** Shapes as `--shapes` names them, HIDDENxNEURONS with commas between, each of `layers` blocks; those that a script times where it names none. */
+export function shapesOf(
+  named: string | undefined,
+  layers: string | undefined,
+  usual: readonly Shape[],
+): readonly Shape[] {
+  const shapes = named?.split(',').map((shape): Shape => {
+    const [hidden, neurons] = shape.split('x').map(Number);
+    return { hidden, neurons, layers: 1 };
+  });
+  return (shapes ?? usual).map((shape) => ({ ...shape, layers: Number(layers ?? shape.layers) }));
+}
+
 export interface Contender {
   readonly name: string;
   /** undefined: the dense block as converters write it. */

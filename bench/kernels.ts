@@ -3,9 +3,10 @@
  * the second table of docs/native.md.
  *
  *     node bench/run.js kernels --python PATH [--library FILE] [--threads 2] [--rounds 30] [--layers N]
+ *         [--shapes 576x1536,2304x9216]
  *
  * Python needs onnxruntime and NumPy (fixtures/oracle/requirements.txt). The blocks of a model together are larger than
- * the caches. --layers sets the number of blocks of each size.
+ * the caches. --layers sets the number of blocks of each shape, --shapes their hidden sizes and neurons.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -14,7 +15,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { encodeModel } from '../formats/onnx/index.ts';
 import { nativePath } from '../src/pipeline/engine/native-library.ts';
-import { type Contender, type Shape, stack } from './ffn-blocks.ts';
+import { type Contender, type Shape, shapesOf, stack } from './ffn-blocks.ts';
 
 const SHAPES: readonly Shape[] = [
   { hidden: 576, neurons: 1536, layers: 24 },
@@ -39,12 +40,12 @@ const { values: options } = parseArgs({
     threads: { type: 'string', default: '2' },
     rounds: { type: 'string', default: '30' },
     layers: { type: 'string' },
+    shapes: { type: 'string' },
   },
 });
 const folder = mkdtempSync(join(tmpdir(), 'lacuna-kernels-'));
 try {
-  for (const one of SHAPES) {
-    const shape = { ...one, layers: Number(options.layers ?? one.layers) };
+  for (const shape of shapesOf(options.shapes, options.layers, SHAPES)) {
     const models = join(folder, `${shape.hidden}x${shape.neurons}`);
     for (const contender of CONTENDERS) {
       const to = join(models, contender.name);

@@ -3,15 +3,17 @@
  * block's time divided by it. Prints the tables of docs/operators.md.
  *
  *     node bench/run.js operators [--threads 1] [--rounds 12] [--repeats 11] [--dtype fp32|int8|int4] [--layers N]
+ *         [--shapes 576x1536,2048x8192]
  *
  * The blocks of a model together are larger than the caches. Contenders take turns. The result is the lower quartile of
- * the rounds, and the median of the repeats. --layers sets the number of blocks of each size.
+ * the rounds, and the median of the repeats. --layers sets the number of blocks of each shape, --shapes their hidden sizes
+ * and neurons.
  */
 import { parseArgs } from 'node:util';
 import { encodeModel } from '../formats/onnx/index.ts';
 import type { Runner } from '../src/core/runner.ts';
 import { createOpenGraph } from '../src/runtime/index.ts';
-import { type BlockStorage, type Contender, feedsOf, type Shape, stack } from './ffn-blocks.ts';
+import { type BlockStorage, type Contender, feedsOf, type Shape, shapesOf, stack } from './ffn-blocks.ts';
 
 const SHAPES: readonly Shape[] = [
   { hidden: 576, neurons: 1536, layers: 24 },
@@ -92,6 +94,7 @@ const { values: options } = parseArgs({
     repeats: { type: 'string', default: '11' },
     dtype: { type: 'string', default: 'fp32' },
     layers: { type: 'string' },
+    shapes: { type: 'string' },
   },
 });
 const timing: Timing = {
@@ -101,12 +104,12 @@ const timing: Timing = {
   repeats: Number(options.repeats),
 };
 const columns: Column[] = [];
-for (const { layers, ...shape } of SHAPES)
-  columns.push(await timeShape({ ...shape, layers: Number(options.layers ?? layers) }, timing));
+const shapes = shapesOf(options.shapes, options.layers, SHAPES);
+for (const shape of shapes) columns.push(await timeShape(shape, timing));
 console.log(
-  `| ms a block and token, ${options.dtype}, ${options.threads} thread(s) | ${SHAPES.map(({ hidden, neurons }) => `${hidden}x${neurons}`).join(' | ')} |`,
+  `| ms a block and token, ${options.dtype}, ${options.threads} thread(s) | ${shapes.map(({ hidden, neurons }) => `${hidden}x${neurons}`).join(' | ')} |`,
 );
-console.log(`|---|${SHAPES.map(() => '---|').join('')}`);
+console.log(`|---|${shapes.map(() => '---|').join('')}`);
 for (const [row, { name }] of CONTENDERS.entries()) {
   const cells = columns.map(({ times, ratios }) => `${times[row].toPrecision(3)} (${ratios[row].toFixed(2)})`);
   console.log(`| ${name} | ${cells.join(' | ')} |`);

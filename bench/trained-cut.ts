@@ -4,7 +4,7 @@
  * of ProSparse: FATReLU, whose threshold leaves 11 % of them (docs/relu.md).
  *
  *     node bench/run.js trained-cut --python PATH [--library FILE] [--dtype fp32] [--threads 2] [--rounds 30]
- *         [--layers 4] [--relu]
+ *         [--layers 4] [--relu] [--shape 2048x8192]
  *
  * Python needs onnxruntime and NumPy (fixtures/oracle/requirements.txt). Converters and rewrites make the blocks as they make
  * those of a model, of made-up weights. The blocks together are larger than the caches.
@@ -31,18 +31,10 @@ import { nativePath } from '../src/pipeline/engine/native-library.ts';
 import { fuseDecoderParts } from '../src/rewrite/index.ts';
 
 /** Gemma 3n E2B: 95 % of the gates are cut in the first ten layers. */
-const HIDDEN = 2048;
-const NEURONS = 8192;
+const SHAPE = '2048x8192';
 const SPARSITY = 0.95;
 /** ProSparse-LLaMA-2-7B: the share of activations that are 0 (Song et al. 2024, abstract). */
 const ZEROS = 0.8932;
-/** Gates are sums of as many products of normal numbers as an input has entries. */
-const RELU = {
-  activation: 'relu',
-  activationThreshold: Math.fround(normalQuantile(ZEROS) * Math.sqrt(HIDDEN)),
-} as const;
-const GEMMA = { activation: 'gelu_tanh', gateQuantile: trainedQuantile(SPARSITY) } as const;
-
 const { values: options } = parseArgs({
   options: {
     python: { type: 'string', default: 'python3' },
@@ -52,8 +44,17 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '30' },
     layers: { type: 'string', default: '4' },
     relu: { type: 'boolean', default: false },
+    shape: { type: 'string', default: SHAPE },
   },
 });
+const [HIDDEN, NEURONS] = options.shape.split('x').map(Number);
+
+/** Gates are sums of as many products of normal numbers as an input has entries. */
+const RELU = {
+  activation: 'relu',
+  activationThreshold: Math.fround(normalQuantile(ZEROS) * Math.sqrt(HIDDEN)),
+} as const;
+const GEMMA = { activation: 'gelu_tanh', gateQuantile: trainedQuantile(SPARSITY) } as const;
 
 /** Normally distributed (Box and Muller), by a linear congruential generator (Numerical Recipes). */
 function noise(count: number, seed: number): Float32Array {

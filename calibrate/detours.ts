@@ -96,7 +96,7 @@ function left(
         hint: 'Effects can be measured of models with one residual stream. Calibrate without --with ffn-effect.',
       },
     );
-  const next = Float32Array.from(data, (_, i) => before[i] + changed[i]);
+  const next = before.map((entry, i) => entry + changed[i]);
   return { tokens, values: new Map(values).set(name, { ...stream, data: next }) };
 }
 

@@ -1,13 +1,15 @@
 // Builds the native core:
 //
 //     node scripts/build-native.js [--preset release|debug|address|thread|cuda | --target NAME] [--test] [--bench] [--jobs N]
+//                                  [--headers]
 //
 // A preset is built by this machine's compiler, for this machine. `cuda` is the kernels for GPUs and their tests alone. A
 // target (scripts/native-targets.js) is what ships: zig's compiler builds it, on any machine, for the oldest system that
 // it is for.
 //
 // Headers come from the system if it has them, else from Debian's packages, unpacked into native/build/prefix without
-// installing anything. A header that is available neither way is named, with its package.
+// installing anything. A header that is available neither way is named, with its package. `--headers` ends here: builds that
+// run at the same time must not fetch at the same time.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -24,6 +26,7 @@ const { values: options } = parseArgs({
     test: { type: 'boolean', default: false },
     bench: { type: 'boolean', default: false },
     jobs: { type: 'string', default: '2' },
+    headers: { type: 'boolean', default: false },
   },
 });
 
@@ -231,6 +234,7 @@ function step(command, args) {
 
 checkTools();
 checkHeaders();
+if (options.headers) process.exit(0);
 const { bench, jobs } = options;
 const preset = target === undefined ? options.preset : 'portable';
 const parts = Object.entries({ TESTS: test, BENCH: bench });
@@ -240,8 +244,8 @@ step('cmake', ['--build', '--preset', preset, '-j', jobs]);
 const lib = join(native, 'build', target?.name ?? preset, 'lib');
 if (target !== undefined) describe(lib);
 if (test) step('ctest', ['--preset', preset]);
-if (options.preset !== 'cuda')
-  console.log(`\nThe library for ONNX Runtime: ${join(lib, target?.files[0] ?? 'liblacuna_ort.so')}`);
+const library = join(lib, target?.files[0] ?? 'liblacuna_ort.so');
+if (existsSync(library)) console.log(`\nThe library for ONNX Runtime: ${library}`);
 
 /** Puts beside the libraries what they are for, which `lacuna doctor` says, and the licences of the code inside. */
 function describe(lib) {

@@ -287,7 +287,7 @@ const SCRIPTS: readonly Script[] = [
   },
   {
     script: 'trained-cut.ts',
-    args: ['--python', python, '--layers', '1', '--rounds', '1', '--threads', '1'],
+    args: ['--python', python, '--layers', '1', '--rounds', '1', '--threads', '1', '--shape', '128x512'],
     needs: ['native', 'python'],
     tables: [{ columns: { block: NAME, by: /^(body|kernel)$/, ...blockColumns }, rows: 5 }],
   },
@@ -479,14 +479,14 @@ const SCRIPTS: readonly Script[] = [
   },
   {
     script: 'operators.ts',
-    args: ['--rounds', '1', '--repeats', '1', '--layers', '1', '--dtype', 'int4'],
+    args: ['--rounds', '1', '--repeats', '1', '--layers', '1', '--dtype', 'int4', '--shapes', '128x384,256x1024'],
     needs: [],
     tables: [
       {
         columns: {
           'ms a block and token, int4, 1 thread(s)': NAME,
-          '576x1536': OF_DENSE,
-          '2048x8192': OF_DENSE,
+          '128x384': OF_DENSE,
+          '256x1024': OF_DENSE,
         },
         rows: 11,
       },
@@ -543,7 +543,7 @@ const SCRIPTS: readonly Script[] = [
   },
   {
     script: 'kernels.ts',
-    args: ['--python', python, '--rounds', '1', '--layers', '1', '--threads', '1'],
+    args: ['--python', python, '--rounds', '1', '--layers', '1', '--threads', '1', '--shapes', '128x384,256x1024'],
     needs: ['native', 'python'],
     tables: Array(2).fill({ columns: { block: NAME, by: /^(body|kernel)$/, ...blockColumns }, rows: 11 }),
   },

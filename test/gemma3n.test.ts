@@ -66,8 +66,8 @@ describe.each(['gemma3n-sparse', 'gemma3n-uneven', 'gemma3n-multimodal'])('%s wi
     const { graph } = await opened(name);
     const model = await written(folder, fuseDecoderParts(graph));
     for (const feed of ['chunk', 'token']) {
-      runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed);
-      const output = runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed, '--library', library);
+      await runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed);
+      const output = await runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed, '--library', library);
       expect(output).toMatch(/kernels: .*GatedFFN_2_\d x/);
     }
   });

@@ -128,7 +128,7 @@ describe.runIf(hasNative)('a sparse model', { timeout: 600_000 }, () => {
       // With a dense prefill, one call of many tokens and many calls of one are two different computations by contract.
       for (const feed of prefill === 'dense' ? ['chunk'] : ['chunk', 'token']) {
         const args = ['--feed', feed, '--library', library];
-        const output = runOracle('ort_compare.py', model, expected, ...args);
+        const output = await runOracle('ort_compare.py', model, expected, ...args);
         expect(output).toMatch(/kernels: .*(GatedFFN|FFNSkip)/);
       }
     },
@@ -139,7 +139,7 @@ describe.runIf(hasNative)('a sparse model', { timeout: 600_000 }, () => {
     const { model, expected } = await writeModel('skip-and-select.json', 'sparse', dense);
     for (const feed of ['chunk', 'token']) {
       const args = ['--feed', feed, '--tolerance', '1e-2', '--library', library];
-      expect(runOracle('ort_compare.py', model, expected, ...args)).toMatch(/kernels: .*GatedFFN_2_\d x/);
+      expect(await runOracle('ort_compare.py', model, expected, ...args)).toMatch(/kernels: .*GatedFFN_2_\d x/);
     }
   });
 
@@ -148,7 +148,7 @@ describe.runIf(hasNative)('a sparse model', { timeout: 600_000 }, () => {
     const undecided = await undecidedPositions('skip-and-select.json', 'sparse');
     const { model, expected } = await writeModel('skip-and-select.json', 'sparse', graph, undecided);
     const args = ['--library', library, '--only', ...RELEASES];
-    expect(runOracle('across_runtimes.py', model, expected, ...args)).toMatch(/2 of 2 releases agree/);
+    expect(await runOracle('across_runtimes.py', model, expected, ...args)).toMatch(/2 of 2 releases agree/);
   });
 
   it.runIf(hasGenai)('generates the same text in onnxruntime-genai', async () => {
@@ -156,7 +156,7 @@ describe.runIf(hasNative)('a sparse model', { timeout: 600_000 }, () => {
     await calibrate({ checkpoint: tinyLlama, data: [join(texts, 'fit.txt')], output: statistics, tokens: 2048 });
     await plan({ statistics, output: planned, preset: { preset: 'top-k', keep: 0.2 } });
     await sparsify({ source: tinyLlama, plan: planned, output: sparse });
-    expect(runOracle('genai_compare.py', sparse, '--library', library)).toMatch(/kernels: GatedFFN_2_0/);
+    expect(await runOracle('genai_compare.py', sparse, '--library', library)).toMatch(/kernels: GatedFFN_2_0/);
   });
 });
 
@@ -230,7 +230,7 @@ describe.runIf(hasNative)('a model in blocks', { timeout: 600_000 }, () => {
       ]);
       for (const feed of ['chunk', 'token']) {
         const args = ['--feed', feed, '--rms', String(offBy(name)), '--library', library];
-        expect(runOracle('ort_compare.py', model, expected, ...args)).toMatch(KERNELS);
+        expect(await runOracle('ort_compare.py', model, expected, ...args)).toMatch(KERNELS);
       }
     },
   );
@@ -266,7 +266,7 @@ describe.runIf(hasNative)('a model in blocks', { timeout: 600_000 }, () => {
   it('computes the logits that are wanted, and those alone', async () => {
     const pieces = openModel(await openCheckpoint(tinyLlama), { precision: choosePrecision('int4') });
     const model = await written('wanted', fuseDecoderParts(fuseSkipNorms(assemble(pieces))));
-    const said = runOracle('wanted_logits.py', model, '--library', library);
+    const said = await runOracle('wanted_logits.py', model, '--library', library);
     const leftOut = (wish: string) => Number(new RegExp(`${wish}: (\\d+) left out`).exec(said)?.[1]);
     expect(leftOut('tokens 1, largest 1')).toBeGreaterThan(1000);
     expect(leftOut('tokens 1, largest 8')).toBeGreaterThan(100);

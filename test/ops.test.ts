@@ -57,7 +57,7 @@ describe.skipIf(!required && !existsSync(library))('lacuna ops', { timeout: 240_
     if (hasPython) {
       const moved = join(parent, 'moved');
       renameSync(sparse, moved);
-      const { tokens, mapped } = generated(moved);
+      const { tokens, mapped } = await generated(moved);
       expect(mapped).toEqual([join(moved, 'onnx/liblacuna_ort.so')]);
       expectSame({ tokens }, ours, TOLERANCE.sparse);
       renameSync(moved, sparse);
@@ -67,7 +67,7 @@ describe.skipIf(!required && !existsSync(library))('lacuna ops', { timeout: 240_
     expect(readFileSync(config, 'utf8')).toBe(before);
     expect(readdirSync(join(sparse, 'onnx')).sort()).toEqual(listed);
     expect((await lacuna(['ops', 'install', sparse, '--undo'])).stdout).toMatch(/nothing to take out/);
-    if (hasPython) expect(generated(sparse).mapped).toEqual([]);
+    if (hasPython) expect((await generated(sparse)).mapped).toEqual([]);
   });
 
   it('refuses a dense folder, one that is none, and one that names another library', async () => {

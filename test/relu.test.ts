@@ -62,8 +62,8 @@ describe.each(SPARSE)('%s with its blocks as operators', (name) => {
   it.runIf(hasNative)('has them in Python’s ONNX Runtime, with the library and without', async () => {
     const model = await written(folder, fuseDecoderParts(await dense(name)));
     for (const feed of ['chunk', 'token']) {
-      runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed);
-      const output = runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed, '--library', library);
+      await runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed);
+      const output = await runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed, '--library', library);
       expect(output).toMatch(/kernels: .*GatedFFN_2_\d x/);
     }
   });

@@ -63,8 +63,8 @@ describe.each(NAMES)('%s with its blocks as operators', (name) => {
     const fused = fuseDecoderParts(graph);
     const model = await written(folder, fused);
     for (const feed of ['chunk', 'token']) {
-      runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed);
-      const output = runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed, '--library', library);
+      await runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed);
+      const output = await runOracle('ort_compare.py', model, expectedOf(name), '--feed', feed, '--library', library);
       if (chosen(fused).length > 0) expect(output).toMatch(/kernels: .*GatedFFN_2_\d x/);
       if (attending(fused).length > 0) expect(output).toMatch(/kernels: .*SparkAttention_2_\d x/);
     }

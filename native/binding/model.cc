@@ -59,7 +59,7 @@ Owned<OrtSessionOptions> SessionOptionsOf(const OrtApi& api, ModelOptions& optio
   return owned;
 }
 
-Owned<OrtSession> OpenModel(const Runtime& runtime, ModelOptions& options) {
+Owned<OrtSession> OpenModelSession(const Runtime& runtime, ModelOptions& options) {
   const OrtApi& api = runtime.api();
   const Owned<OrtSessionOptions> session_options = SessionOptionsOf(api, options);
   OrtSession* session = nullptr;
@@ -164,7 +164,7 @@ void Value::CopyTokens(const Value& from, size_t tokens) {
 Model::Model(const Runtime& runtime, ModelOptions options)
     : api_(runtime.api()),
       options_(std::move(options)),
-      session_(OpenModel(runtime, options_)),
+      session_(OpenModelSession(runtime, options_)),
       run_options_(nullptr, api_.ReleaseRunOptions),
       inputs_(ReadInputs(api_, session_.get())),
       outputs_(ReadOutputs(api_, session_.get())) {

@@ -158,33 +158,45 @@ Row Coded(const Row& x) {
   return coded;
 }
 
-Row Times(Storage storage, const BlockMatrix& matrix, const Row& coded) {
-  const double blocks = static_cast<double>(Blocks(matrix.columns));
+Numbers::Numbers(Storage storage, const BlockMatrix& matrix)
+    : rows_(matrix.rows), columns_(matrix.columns), bias_(matrix.bias), entries_(rows_ * columns_), sizes_(rows_ * columns_) {
   const Matrix middle = {matrix.stored.data, matrix.stored.scales, nullptr};
-  Row products(matrix.rows);
-  for (size_t j = 0; j < matrix.rows; ++j) {
-    const std::vector<double> row = RowOf(storage, matrix.stored, matrix.columns, j);
-    const std::vector<double> from_middle = RowOf(storage, middle, matrix.columns, j);
-    double sum = 0, sizes = 0, error = 0;
-    for (size_t i = 0; i < row.size(); ++i) {
-      sum += row[i] * coded[i].value;
+  for (size_t j = 0; j < rows_; ++j) {
+    const std::vector<double> row = RowOf(storage, matrix.stored, columns_, j);
+    const std::vector<double> from_middle =
+        matrix.stored.zero_points == nullptr ? row : RowOf(storage, middle, columns_, j);
+    for (size_t i = 0; i < columns_; ++i) {
+      entries_[j * columns_ + i] = row[i];
       // The distance of zero from the middle is a separate product.
-      sizes += (std::abs(from_middle[i]) + std::abs(row[i] - from_middle[i])) * std::abs(coded[i].value);
+      sizes_[j * columns_ + i] = std::abs(from_middle[i]) + std::abs(row[i] - from_middle[i]);
+    }
+  }
+}
+
+Row Numbers::Times(const Row& coded) const {
+  const double blocks = static_cast<double>(Blocks(columns_));
+  Row products(rows_);
+  for (size_t j = 0; j < rows_; ++j) {
+    const double *const row = entries_.data() + j * columns_, *const of_row = sizes_.data() + j * columns_;
+    double sum = 0, sizes = 0, error = 0;
+    for (size_t i = 0; i < columns_; ++i) {
+      sum += row[i] * coded[i].value;
+      sizes += of_row[i] * std::abs(coded[i].value);
       error += std::abs(row[i]) * coded[i].error;
     }
     // Blocks are exact. They are scaled and added in float. Stored zeros add a quarter as many sums.
     error += (1.25 * blocks + 8) * kEpsilon * sizes;
-    if (matrix.bias == nullptr) {
+    if (bias_ == nullptr) {
       products[j] = {sum, error};
     } else {
-      products[j] = {sum + matrix.bias[j], error + Roundings(sum + matrix.bias[j], 1)};
+      products[j] = {sum + bias_[j], error + Roundings(sum + bias_[j], 1)};
     }
   }
   return products;
 }
 
-Row NormProductOf(const NormProduct& part, const Row& stream) {
-  Row products = Times(part.storage, part.weight, Coded(Normed(part.norm, stream)));
+Row NormProductOf(const NormProduct& part, const Numbers& weight, const Row& stream) {
+  Row products = weight.Times(Coded(Normed(part.norm, stream)));
   if (part.softcap == 0) return products;
   for (Bounded& product : products) {
     product.value = part.softcap * std::tanh(product.value / part.softcap);
@@ -194,18 +206,27 @@ Row NormProductOf(const NormProduct& part, const Row& stream) {
   return products;
 }
 
-Row NormFfnOf(const NormFfn& part, const Row& stream) {
+FfnNumbers::FfnNumbers(const NormFfn& part)
+    : gate(part.storage, part.gate), up(part.storage, part.up), down(part.storage, part.down) {}
+
+Row NormFfnOf(const NormFfn& part, const FfnNumbers& numbers, const Row& stream) {
   const Row input = Coded(NormedWhere(part.norm, stream));
-  const Row gate = Times(part.storage, part.gate, input), up = Times(part.storage, part.up, input);
+  const Row gate = numbers.gate.Times(input), up = numbers.up.Times(input);
   Row product(gate.size());
   for (size_t j = 0; j < gate.size(); ++j) product[j] = Product(Activated(part.activation, gate[j]), up[j]);
-  return NormedWhere(part.post_norm, Times(part.storage, part.down, Coded(product)));
+  return NormedWhere(part.post_norm, numbers.down.Times(Coded(product)));
 }
 
-Projected ProjectedOf(const NormAttention& part, const Row& stream, size_t position) {
+AttentionNumbers::AttentionNumbers(const NormAttention& part)
+    : query(part.storage, part.query),
+      key(part.storage, part.key),
+      value(part.storage, part.value),
+      output(part.storage, part.output) {}
+
+Projected ProjectedOf(const NormAttention& part, const AttentionNumbers& numbers, const Row& stream, size_t position) {
   const Row input = Coded(Normed(part.norm, stream));
-  const auto heads = [&](const BlockMatrix& matrix, const RmsNorm& norm) {
-    const Row all = Times(part.storage, matrix, input);
+  const auto heads = [&](const Numbers& matrix, const RmsNorm& norm) {
+    const Row all = matrix.Times(input);
     Row positioned;
     for (size_t first = 0; first < all.size(); first += part.head_size) {
       const Row head = Positioned(part, norm, Slice(all, first, part.head_size), position);
@@ -213,17 +234,18 @@ Projected ProjectedOf(const NormAttention& part, const Row& stream, size_t posit
     }
     return positioned;
   };
-  return {heads(part.query, part.query_norm), heads(part.key, part.key_norm), Times(part.storage, part.value, input)};
+  return {heads(numbers.query, part.query_norm), heads(numbers.key, part.key_norm), numbers.value.Times(input)};
 }
 
-Row AttendedOf(const NormAttention& part, const Row& queries, const std::vector<Row>& keys, const std::vector<Row>& values) {
+Row AttendedOf(const NormAttention& part, const AttentionNumbers& numbers, const Row& queries, const std::vector<Row>& keys,
+               const std::vector<Row>& values) {
   const size_t size = part.head_size, group = part.heads / part.kv_heads;
   Row attended;
   for (size_t head = 0; head < part.heads; ++head) {
     const Row one = Attended(part, Slice(queries, head * size, size), head / group, keys, values);
     attended.insert(attended.end(), one.begin(), one.end());
   }
-  return NormedWhere(part.post_norm, Times(part.storage, part.output, Coded(attended)));
+  return NormedWhere(part.post_norm, numbers.output.Times(Coded(attended)));
 }
 
 }  // namespace lacuna::reference

@@ -25,21 +25,42 @@ Row Add(const Row& a, const Row& b);
 Row Normed(const RmsNorm& norm, const Row& x);
 // Entries rounded to codes, a block of 32 at a time.
 Row Coded(const Row& x);
-Row Times(Storage storage, const BlockMatrix& matrix, const Row& coded);
+// A matrix as numbers. Reading them out of codes takes as long as a product, so all tokens share them.
+class Numbers {
+ public:
+  Numbers(Storage storage, const BlockMatrix& matrix);
+  Row Times(const Row& coded) const;
 
-Row NormProductOf(const NormProduct& part, const Row& stream);
-Row NormFfnOf(const NormFfn& part, const Row& stream);
+ private:
+  size_t rows_, columns_;
+  const float* bias_;
+  // Both [rows * columns]: entries, and what bounds the error of a product with each.
+  std::vector<double> entries_, sizes_;
+};
 
+Row NormProductOf(const NormProduct& part, const Numbers& weight, const Row& stream);
+
+struct FfnNumbers {
+  explicit FfnNumbers(const NormFfn& part);
+  Numbers gate, up, down;
+};
+Row NormFfnOf(const NormFfn& part, const FfnNumbers& numbers, const Row& stream);
+
+struct AttentionNumbers {
+  explicit AttentionNumbers(const NormAttention& part);
+  Numbers query, key, value, output;
+};
 // A token's queries, keys and values, [heads * head size] each, at a position.
 struct Projected {
   Row queries;
   Row keys;
   Row values;
 };
-Projected ProjectedOf(const NormAttention& part, const Row& stream, size_t position);
+Projected ProjectedOf(const NormAttention& part, const AttentionNumbers& numbers, const Row& stream, size_t position);
 
 // The attention of a token's queries to the keys and values of all positions up to its own.
-Row AttendedOf(const NormAttention& part, const Row& queries, const std::vector<Row>& keys, const std::vector<Row>& values);
+Row AttendedOf(const NormAttention& part, const AttentionNumbers& numbers, const Row& queries, const std::vector<Row>& keys,
+               const std::vector<Row>& values);
 
 }  // namespace lacuna::reference
 

@@ -100,9 +100,9 @@ export function readFfnSample(sums: Sums, hidden: number): FfnSample {
 export function narrowBits(floats: Float32Array): Uint16Array {
   const bits = new Uint32Array(floats.buffer, floats.byteOffset, floats.length);
   // To nearest, halves to even: the carry goes into the exponent as it should.
-  return Uint16Array.from(bits, (word) => (word + 0x7fff + ((word >>> 16) & 1)) >>> 16);
+  return new Uint16Array(bits.map((word) => (word + 0x7fff + ((word >>> 16) & 1)) >>> 16));
 }
 
 function widened(bits: Uint16Array): Float32Array {
-  return new Float32Array(Uint32Array.from(bits, (half) => half << 16).buffer);
+  return new Float32Array(new Uint32Array(bits).map((half) => half << 16).buffer);
 }

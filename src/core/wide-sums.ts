@@ -6,7 +6,7 @@
 /** The sums as plain numbers, rounded to float64. */
 export function wideValues(sums: Float64Array): Float64Array {
   const length = sums.length / 2;
-  return Float64Array.from({ length }, (_, i) => sums[i] + sums[length + i]);
+  return sums.subarray(0, length).map((sum, i) => sum + sums[length + i]);
 }
 
 /** Entries of the first `width` rows of a symmetric matrix, each up to the diagonal. */

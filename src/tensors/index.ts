@@ -312,7 +312,8 @@ async function* mapBlocks(
 ): Blocks {
   for await (const block of blocksOf(from, elements, within(means))) {
     const values = new Float32Array(block.buffer, block.byteOffset, block.length / 4);
-    yield new Uint8Array(Float32Array.from(values, map).buffer);
+    // Float32Array.from calls it through an iterator, which takes ten times as long.
+    yield new Uint8Array(values.map(map).buffer);
   }
 }
 

@@ -1,9 +1,9 @@
 /** Hosts of a model folder that are not ours, each called the way its users call it. */
-import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { env, pipeline } from '@huggingface/transformers';
 import type { InferenceSession } from 'onnxruntime-node';
+import { runScript } from '../python/host.ts';
 import { required, root } from '../real/real-model.ts';
 
 export const python = join(root, '.venv-consumers/bin/python');
@@ -34,7 +34,7 @@ export interface Answer {
 
 /** A job of run_genai.py, which says what it answers to each kind. */
 export function genai(job: { readonly folder: string; readonly kind: string } & Record<string, unknown>) {
-  return runPython('run_genai.py', job);
+  return runPython('run_genai.py', job, job.kind === 'libraries');
 }
 
 interface OptimumJob {
@@ -43,8 +43,8 @@ interface OptimumJob {
   readonly count: number;
 }
 
-/** Jobs of run_optimum.py; all in one process, for it takes longest to start. */
-export function optimum(jobs: readonly OptimumJob[]): readonly (Answer & { readonly error?: string })[] {
+/** Jobs of run_optimum.py. */
+export function optimum(jobs: readonly OptimumJob[]): Promise<readonly (Answer & { readonly error?: string })[]> {
   return runPython('run_optimum.py', jobs);
 }
 
@@ -65,12 +65,7 @@ export function textGeneration(
   return pipeline('text-generation', folder, options);
 }
 
-function runPython(script: string, input: unknown) {
-  const output = execFileSync(python, [join(import.meta.dirname, script)], {
-    input: JSON.stringify(input),
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-    stdio: ['pipe', 'pipe', 'ignore'],
-  });
-  return JSON.parse(output);
+async function runPython(script: string, input: unknown, isAlone = false) {
+  const run = { input: JSON.stringify(input), isAlone };
+  return JSON.parse(await runScript(python, join(import.meta.dirname, script), [], run));
 }

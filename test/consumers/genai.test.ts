@@ -17,13 +17,13 @@ describe.runIf(hasPython)('onnxruntime-genai', { timeout: 120_000 }, () => {
   it.each(KINDS)('$name: the same logits and tokens', async ({ name, tolerance }) => {
     const folder = folderOf(name);
     const ours = await greedy(folder, await encode(folder, PROMPT), COUNT);
-    expectSame(genai({ folder, kind: 'ids', promptIds: ours.promptIds, count: COUNT }), ours, tolerance);
+    expectSame(await genai({ folder, kind: 'ids', promptIds: ours.promptIds, count: COUNT }), ours, tolerance);
   });
 
   it.each(KINDS)('$name: the same tokens in each row of a batch, whatever its length', async ({ name, tolerance }) => {
     const folder = folderOf(name);
     const prompts = [PROMPT, OTHER_PROMPT];
-    const { tokens } = genai({ folder, kind: 'batch', prompts, count: 16 });
+    const { tokens } = await genai({ folder, kind: 'batch', prompts, count: 16 });
     for (const [row, prompt] of prompts.entries()) {
       const ours = await greedy(folder, await encode(folder, prompt), 16);
       expectSame({ tokens: tokens[row] }, ours, tolerance);
@@ -34,11 +34,11 @@ describe.runIf(hasPython)('onnxruntime-genai', { timeout: 120_000 }, () => {
     await convertSavedAnew(folderOf('saved-anew'));
     for (const folder of ['fp32', 'saved-anew'].map(folderOf)) {
       const tokenizer = await loadTokenizer(folder);
-      const { promptIds, tokens, text } = genai({ folder, kind: 'text', prompt: PROMPT, count: COUNT });
+      const { promptIds, tokens, text } = await genai({ folder, kind: 'text', prompt: PROMPT, count: COUNT });
       expect(promptIds).toEqual(tokenizer.encode(PROMPT));
       expect(text).toBe(tokenizer.decode(tokens));
       const messages = [{ role: 'user', content: 'What is a database?' }];
-      expect(genai({ folder, kind: 'chat', messages }).text).toBe(
+      expect((await genai({ folder, kind: 'chat', messages })).text).toBe(
         tokenizer.chat(messages, { addGenerationPrompt: true }),
       );
     }
@@ -63,10 +63,10 @@ describe.runIf(hasPython)('onnxruntime-genai', { timeout: 120_000 }, () => {
     const folder = folderOf('fp32');
     const [promptIds, nextIds] = [await encode(folder, PROMPT), await encode(folder, OTHER_PROMPT)];
     const job = { folder, kind: 'turns', promptIds, nextIds, count: 4 };
-    const { first, second } = genai({ ...job, feedLast: true });
+    const { first, second } = await genai({ ...job, feedLast: true });
     const ours = await greedy(folder, [...promptIds, ...first, ...nextIds], 4);
     expectSame({ tokens: second }, ours, TOLERANCE.fp32);
-    expect(genai({ ...job, feedLast: false }).second).not.toEqual(second);
+    expect((await genai({ ...job, feedLast: false })).second).not.toEqual(second);
   });
 
   it.each([
@@ -83,6 +83,6 @@ describe.runIf(hasPython)('onnxruntime-genai', { timeout: 120_000 }, () => {
     // Beyond the windows of those that have one (8 tokens).
     const promptIds = Array.from({ length: 20 }, (_, at) => 3 + ((at * 7) % 89));
     const ours = await greedy(folder, promptIds, 8);
-    expectSame(genai({ folder, kind: 'ids', promptIds, count: 8 }), ours, TOLERANCE.fp32);
+    expectSame(await genai({ folder, kind: 'ids', promptIds, count: 8 }), ours, TOLERANCE.fp32);
   });
 });

@@ -21,7 +21,7 @@ const FED = ['gemma-variants/gemma-legacy-gelu', 'gemma-variants/gemma3-narrow-h
 const promptIds = Array.from({ length: 20 }, (_, at) => 3 + ((at * 7) % 89));
 
 describe.runIf(hasPython)('optimum', () => {
-  let answers: ReadonlyMap<string, ReturnType<typeof optimum>[number]>;
+  let answers: ReadonlyMap<string, Awaited<ReturnType<typeof optimum>>[number]>;
   const answerOf = (name: string) => answers.get(name) ?? expect.fail(`no answer to ${name}`);
 
   beforeAll(async () => {
@@ -35,7 +35,7 @@ describe.runIf(hasPython)('optimum', () => {
       ...names.map((name) => ({ name, prompt: PROMPT, count: COUNT })),
       ...variants.map((name) => ({ name, prompt: promptIds, count: 8 })),
     ];
-    const given = optimum(jobs.map(({ name, prompt, count }) => ({ folder: join(parent, name), prompt, count })));
+    const given = await optimum(jobs.map(({ name, prompt, count }) => ({ folder: join(parent, name), prompt, count })));
     answers = new Map(jobs.map(({ name }, at) => [name, given[at]]));
   }, 300_000);
 

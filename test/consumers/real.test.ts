@@ -37,11 +37,13 @@ describe.each([
     });
 
     it.runIf(hasPython).each([
-      ['onnxruntime-genai', (): Answer => genai({ folder, kind: 'text', prompt: PROMPT, count: COUNT })],
+      ['onnxruntime-genai', (): Promise<Answer> => genai({ folder, kind: 'text', prompt: PROMPT, count: COUNT })],
       // Other precisions are held against tiny-llama: it takes as long to start as all the rest.
-      ...(dtype === 'fp32' ? [['optimum', () => optimum([{ folder, prompt: PROMPT, count: COUNT }])[0]] as const] : []),
-    ] as const)('%s generates the same', (_, generate) => {
-      const answer = generate();
+      ...(dtype === 'fp32'
+        ? [['optimum', async () => (await optimum([{ folder, prompt: PROMPT, count: COUNT }]))[0]] as const]
+        : []),
+    ] as const)('%s generates the same', async (_, generate) => {
+      const answer = await generate();
       expect(answer.promptIds).toEqual(ours.promptIds);
       expectSame(answer, ours, TOLERANCE[dtype]);
       expect(answer.text).toBe(text);

@@ -399,7 +399,7 @@ describe.runIf(hasNative)('every operator', { timeout: 300_000 }, () => {
     const cases = [...gatedFfnCases(), ...weightlessCases(), ...otherCases()];
     const models = mkdtempSync(join(folder, 'operators-'));
     for (const [index, group] of groupsOf(cases).entries()) await writeCases(join(models, `${index}`), group);
-    const output = runOracle('kernel_compare.py', models, '--library', library);
+    const output = await runOracle('kernel_compare.py', models, '--library', library);
     expect(output).toMatch(new RegExp(`${cases.length} of ${cases.length} agree`));
   });
 
@@ -411,7 +411,7 @@ describe.runIf(hasNative)('every operator', { timeout: 300_000 }, () => {
       await writeSafetensors(join(models, `${name}.safetensors`), inputsOf(call.feeds));
       writeFileSync(join(models, `${name}.error.txt`), error);
     }
-    const output = runOracle('kernel_compare.py', models, '--library', library);
+    const output = await runOracle('kernel_compare.py', models, '--library', library);
     expect(output).toMatch(new RegExp(`${cases.length} of ${cases.length} agree`));
   });
 });

@@ -1,9 +1,9 @@
 /** Kernels in int8 and int4 compute each layer as Transformers does (fixtures/oracle/layer_compare.py). */
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { calibrate, type PlanOptions, plan, sparsify } from '../../src/index.ts';
 import { nativeLib } from '../native-lib.ts';
+import { runScript } from '../python/host.ts';
 import { temporaryFolder, texts, tinyLlama } from '../temporary.ts';
 import { transformersPython as python, required, root } from './real-model.ts';
 
@@ -37,7 +37,7 @@ describe.runIf(required || python !== undefined)('layer by layer', { timeout: 12
       await sparsify({ source: tinyLlama, plan: planned, output, dtype, tokens: 1024 });
       const args = [tinyLlama, planned, output, join(texts, 'test.txt'), '--library', library];
       const script = join(root, 'fixtures/oracle/layer_compare.py');
-      const printed = execFileSync(python ?? 'python3', [script, ...args], { encoding: 'utf8' });
+      const printed = await runScript(python ?? 'python3', script, args);
       const { layers, logits }: { layers: Difference[]; logits: Difference } = JSON.parse(printed);
       for (const { tenth, median } of [...layers, logits]) {
         expect(tenth).toBeLessThan(SUMS);

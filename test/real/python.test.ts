@@ -1,5 +1,4 @@
 /** A folder computes the same in onnxruntime-node and in Python's onnxruntime (fixtures/oracle/ort_compare.py). */
-import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -8,6 +7,7 @@ import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { float32Tensor, int64Tensor } from '../../src/core/tensor.ts';
 import { calibrate, convert, type PlanOptions, plan, sparsify } from '../../src/index.ts';
 import { openSession } from '../../src/runtime/index.ts';
+import { runScript } from '../python/host.ts';
 import { temporaryFolder, texts, tinyLlama } from '../temporary.ts';
 import { hasPython, python, root } from './real-model.ts';
 
@@ -39,7 +39,7 @@ describe.runIf(hasPython)('a sparse folder in Python', { timeout: 120_000 }, () 
     // With a dense prefill, one call of many tokens and many calls of one are two different computations by contract.
     for (const feed of preset.prefill === 'dense' ? ['chunk'] : ['chunk', 'token']) {
       // A token whose score lies within rounding of a threshold may fall on its other side: one position of 128.
-      expect(comparePython(sparse, expected, '--feed', feed, '--flips', '1')).toMatch(/fed by/);
+      expect(await comparePython(sparse, expected, '--feed', feed, '--flips', '1')).toMatch(/fed by/);
     }
   });
 });
@@ -52,7 +52,7 @@ describe.runIf(hasPython)('bfloat16 weights in Python', { timeout: 120_000 }, ()
     const [expected, actual] = ['wide', 'narrow'].map((name) => join(folder, `${name}.safetensors`));
     const logits = await writeLogits(wide, expected);
     expect(Buffer.from((await writeLogits(narrow, actual)).buffer).equals(Buffer.from(logits.buffer))).toBe(true);
-    for (const model of [wide, narrow]) expect(comparePython(model, expected)).toMatch(/fed by chunk/);
+    for (const model of [wide, narrow]) expect(await comparePython(model, expected)).toMatch(/fed by chunk/);
   });
 });
 
@@ -70,7 +70,7 @@ async function writeLogits(model: string, file: string): Promise<Float32Array> {
 }
 
 /** What ort_compare.py prints; it fails where the logits are too far off. */
-function comparePython(model: string, expected: string, ...options: string[]): string {
+function comparePython(model: string, expected: string, ...options: string[]): Promise<string> {
   const script = join(root, 'fixtures/oracle/ort_compare.py');
-  return execFileSync(python, [script, model, expected, ...options], { encoding: 'utf8' });
+  return runScript(python, script, [model, expected, ...options]);
 }

@@ -227,7 +227,7 @@ function scalesOf({ shape, scheme, from }: QuantizeTensor, place: number): Tenso
   const signs = poolOf('bytes');
   const start = place * STRIDE;
   const signed = (at: number) => ((signs[(start + at) % POOL_BYTES] & 1) === 0 ? scale : -scale);
-  const values = Float32Array.from({ length: elementCount(shape) }, (_, at) => signed(at));
+  const values = new Float32Array(elementCount(shape)).map((_, at) => signed(at));
   return cast(float32Tensor(values, shape), 'float16');
 }
 
@@ -254,7 +254,7 @@ function randomBytes(kind: PoolKind): Uint8Array {
     state ^= state << 5;
     words[at] = state;
   }
-  return new Uint8Array(kind === 'bytes' ? words.buffer : Float32Array.from(words, (word) => word / 2 ** 31).buffer);
+  return new Uint8Array(kind === 'bytes' ? words.buffer : new Float32Array(words).map((word) => word / 2 ** 31).buffer);
 }
 
 /** Bytes from one matrix's part of the pool to the next one's: no whole number of any row, so that no two rows are equal. */
