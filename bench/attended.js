@@ -1,7 +1,7 @@
 // What attending to few tokens brings and costs: decode speed after a long text, and with --quality the loss of perplexity.
 //
-//     node bench/attended.js [--models DIR,DIR] [--dtype int4] [--attended 256] [--caches fp32,int8] [--cached 4096] [--threads 2] [--repeats 3]
-//         [--quality 256,384,512] [--window 4096] [--tokens 20000] [--work WORK] [--built FOLDER]
+//     node bench/attended.js [--models DIR,DIR] [--dtype int4] [--attended 512] [--caches fp32,int8] [--cached 4096] [--threads 2] [--repeats 3]
+//         [--quality 256,512] [--window 4096] [--tokens 20000] [--work WORK] [--built FOLDER]
 //
 // Needs a native core. Speeds are of sessions that take turns in one process, against the same folder that attends to all tokens of
 // a cache in fp32, at --cached tokens and at 128, where nothing is left out. With --quality, also measures each of these numbers of
@@ -16,7 +16,7 @@ import { lacuna, MODEL, madeOnce, readOptions, table, WORK } from './harness.js'
 const options = readOptions({
   models: MODEL,
   dtype: 'int4',
-  attended: '256',
+  attended: '512',
   caches: 'fp32,int8',
   cached: '4096',
   threads: '2',

@@ -36,7 +36,10 @@ inline constexpr size_t kNewestTokens = 32;
 // it. Among what is left out, tokens with larger scores have more of the weight, and their values are more like those of the tokens
 // attended to.
 inline constexpr float kRestShare = 0.5f;
-// The fewest tokens to attend to: some have to be left to choose.
+// A token whose predicted weight is below this share of a token's mean weight, which is one of n, is left out in any case. Many
+// heads look at few tokens. To leave out the others there loses less than to let every head attend to fewer.
+inline constexpr float kLeastShare = 0.3f;
+// The fewest tokens that may be attended to: some have to be left to choose.
 inline constexpr size_t kLeastAttended = 64;
 static_assert(kLeastAttended > kFirstTokens + kNewestTokens);
 // Where a token attends to fewer than it sees, it sees a whole run, whose values have a sum.
@@ -45,7 +48,7 @@ static_assert(kLeastAttended >= kCacheRun);
 // How a cache lies in memory.
 struct CacheLayout {
   CacheFormat format = CacheFormat::kFp32;
-  // Tokens that a query attends to, where one comes at a time; 0: all. Above 0, keys have sketches.
+  // Tokens that a query attends to at most, where one comes at a time; 0: all. Above 0, keys have sketches.
   size_t attended = 0;
   bool operator==(const CacheLayout&) const = default;
 };

@@ -1,8 +1,9 @@
 // Attention of one query to few of the tokens before it: those with the largest predicted scores (sketch-inl.h).
 //
-// Of n visible tokens, a query attends to k: the first kFirstTokens, the newest kNewestTokens, and from between these the ones
-// with the largest predicted scores. Those get their exact scores and their values. The tokens that are left out add a share
-// of the weight that their predicted scores give them (kRestShare), times the mean of all values up to the last whole run:
+// Of n visible tokens, a query attends to k at most: the first kFirstTokens, the newest kNewestTokens, and from between these the
+// ones with the largest predicted scores, if they predict at least kLeastShare / n of all weight. Those get their exact scores and
+// their values. The tokens that are left out add a share of the weight that their predicted scores give them (kRestShare), times
+// the mean of all values up to the last whole run:
 //
 //     y = (sum of exp(s_i - M) v_i + mean of values * share * sum of exp(p_j - M)) / (sum of all these weights)
 //
@@ -39,8 +40,9 @@ class FewKeys {
  public:
   // What a query works in. All hold at least all visible tokens, in whole runs.
   struct Scratch {
-    // Predicted scores, of which those of the first and the newest tokens become -infinity.
+    // Predicted scores, of which those of the first and the newest tokens become -infinity, and their sums by run.
     float* scores;
+    const RunSums* sums;
     // The positions attended to, in ascending order, and their weights.
     uint32_t* chosen;
     float* weights;
@@ -48,6 +50,8 @@ class FewKeys {
 
   // What was chosen by predicted scores.
   struct Choice {
+    // Positions.
+    size_t count;
     // A value that no score left out exceeds, and that all chosen by their scores reach.
     float least;
     // The sum of exp(score - least) of what is left out.
@@ -57,37 +61,39 @@ class FewKeys {
   FewKeys(const Attention& attention, const HeadCache& keys, const HeadCache& values, const Sketch& sketch, size_t head_size)
       : attention_(attention), keys_(keys), values_(values), sketch_(sketch), head_size_(head_size) {}
 
-  // The positions that a query attends to, as many as `wanted`, of more `visible` ones. Calls fetch(position) for those that have
-  // to be read.
+  // The positions that a query attends to, `most` at most, of more `visible` ones, whose predicted scores have these sums by run.
+  // Calls fetch(position) for those that have to be read.
   template <class Fetch>
-  static Choice Choose(size_t visible, size_t wanted, float* HWY_RESTRICT scores, uint32_t* HWY_RESTRICT chosen, Fetch fetch) {
-    const size_t newest = visible - kNewestTokens, padded = (visible + kCacheRun - 1) / kCacheRun * kCacheRun;
+  static Choice Choose(size_t visible, size_t most, float* HWY_RESTRICT scores, const RunSums* sums, uint32_t* HWY_RESTRICT chosen,
+                       Fetch fetch) {
+    const size_t newest = visible - kNewestTokens, runs = DivideUp(visible, kCacheRun);
     std::fill_n(scores, kFirstTokens, kNone);
-    std::fill(scores + newest, scores + padded, kNone);
+    std::fill(scores + newest, scores + visible, kNone);
+    size_t count = 0;
     const auto take = [&](size_t position) HWY_ATTR {
       fetch(position);
-      *chosen++ = static_cast<uint32_t>(position);
+      chosen[count++] = static_cast<uint32_t>(position);
     };
     for (size_t position = 0; position < kFirstTokens; ++position) take(position);
-    const size_t by_score = wanted - kFirstTokens - kNewestTokens;
-    const float least = LeastChosen(scores, padded, by_score);
-    const float rest = Split(scores, padded, least, by_score, chosen, fetch);
-    chosen += by_score;
+    const size_t by_score = most - kFirstTokens - kNewestTokens;
+    const float least = LeastChosen(scores, runs * kCacheRun, by_score, LeastOfShare(sums, runs, visible));
+    const auto [found, rest] = Split(scores, runs * kCacheRun, least, by_score, chosen + count, fetch);
+    count += found;
     for (size_t position = newest; position < visible; ++position) take(position);
-    return {least, rest};
+    return {count, least, rest};
   }
 
-  // The attention of `query` to `attended` tokens of more `visible` ones, [head_size].
-  void Attend(const float* HWY_RESTRICT query, size_t visible, size_t attended, const Scratch& scratch,
-              float* HWY_RESTRICT to) const {
+  // The attention of `query` to `most` tokens at most, of more `visible` ones, [head_size]. Returns to how many.
+  size_t Attend(const float* HWY_RESTRICT query, size_t visible, size_t most, const Scratch& scratch, float* HWY_RESTRICT to) const {
     switch (keys_.format()) {
       case CacheFormat::kFp32:
-        return Attend<CacheFormat::kFp32>(query, visible, attended, scratch, to);
+        return Attend<CacheFormat::kFp32>(query, visible, most, scratch, to);
       case CacheFormat::kFp16:
-        return Attend<CacheFormat::kFp16>(query, visible, attended, scratch, to);
+        return Attend<CacheFormat::kFp16>(query, visible, most, scratch, to);
       case CacheFormat::kInt8:
-        return Attend<CacheFormat::kInt8>(query, visible, attended, scratch, to);
+        return Attend<CacheFormat::kInt8>(query, visible, most, scratch, to);
     }
+    return 0;
   }
 
  private:
@@ -120,9 +126,19 @@ class FewKeys {
     return static_cast<size_t>(hn::ReduceSum(di, all));
   }
 
-  // A value that exactly `wanted` scores reach; where equal scores do not allow that, the largest that more of them reach. At least
+  // The score that predicts kLeastShare of the mean of all weights.
+  static float LeastOfShare(const RunSums* sums, size_t runs, size_t visible) {
+    float largest = kNone, weights = 0;
+    for (size_t run = 0; run < runs; ++run) largest = std::max(largest, sums[run].largest);
+    for (size_t run = 0; run < runs; ++run)
+      weights += sums[run].weights * (sums[run].largest == largest ? 1 : std::exp(sums[run].largest - largest));
+    return largest + std::log(kLeastShare * weights / static_cast<float>(visible));
+  }
+
+  // `floor`, if not more than `wanted` scores reach it. Else a value that exactly `wanted` scores reach; where equal scores do not allow that, the largest that more of them reach. At least
   // one is wanted. Tokens that are not chosen by their scores have none.
-  static float LeastChosen(const float* HWY_RESTRICT scores, size_t count, size_t wanted) {
+  static float LeastChosen(const float* HWY_RESTRICT scores, size_t count, size_t wanted, float floor) {
+    if (CountFrom(scores, count, floor) <= wanted) return floor;
     const D d;
     constexpr float kLowest = std::numeric_limits<float>::lowest();
     V highest = hn::Set(d, kLowest), sums = hn::Zero(d), squares = hn::Zero(d);
@@ -156,10 +172,14 @@ class FewKeys {
     }
   }
 
-  // Writes the first `wanted` positions whose scores are above `least`, and as many of those that equal it. Returns the sum of
-  // exp(score - least) of the others. What is chosen comes from memory meanwhile.
+  struct Found {
+    size_t count;
+    float rest;
+  };
+  // Writes the positions whose scores reach `least`, without the last that equal it if they are more than `most`. Also returns the
+  // sum of exp(score - least) of the others. What is chosen comes from memory meanwhile.
   template <class Fetch>
-  static float Split(const float* HWY_RESTRICT scores, size_t count, float least, size_t wanted, uint32_t* HWY_RESTRICT to,
+  static Found Split(const float* HWY_RESTRICT scores, size_t count, float least, size_t most, uint32_t* HWY_RESTRICT to,
                      Fetch fetch) {
     const D d;
     const hn::RebindToUnsigned<D> du;
@@ -175,21 +195,21 @@ class FewKeys {
       for (; fetched < found; ++fetched) fetch(to[fetched]);
       weights = hn::Add(weights, hn::IfThenZeroElse(reached, ClampedExp(d, hn::Sub(score, limit))));
     }
-    // Of equal scores, the last are left out.
-    const size_t surplus = found - wanted;
+    const size_t surplus = found > most ? found - most : 0;
     for (size_t i = found, left = surplus; left > 0 && i-- > 0;) {
       if (scores[to[i]] != least) continue;
       std::copy(to + i + 1, to + found, to + i);
       --found;
       --left;
     }
-    return hn::ReduceSum(d, weights) + static_cast<float>(surplus);
+    return {found, hn::ReduceSum(d, weights) + static_cast<float>(surplus)};
   }
 
   template <CacheFormat kFormat>
-  void Attend(const float* HWY_RESTRICT query, size_t visible, size_t attended, const Scratch& scratch,
-              float* HWY_RESTRICT to) const {
-    const Choice choice = Choose(visible, attended, scratch.scores, scratch.chosen, [&](size_t position) { keys_.Fetch<kFormat>(position); });
+  size_t Attend(const float* HWY_RESTRICT query, size_t visible, size_t most, const Scratch& scratch, float* HWY_RESTRICT to) const {
+    const auto fetch = [&](size_t position) { keys_.Fetch<kFormat>(position); };
+    const Choice choice = Choose(visible, most, scratch.scores, scratch.sums, scratch.chosen, fetch);
+    const size_t attended = choice.count;
     const float largest = std::max(choice.least, Scores<kFormat>(query, attended, scratch));
     const float rest = kRestShare * choice.rest * std::exp(choice.least - largest);
     const float inverse = 1 / (Weights(attended, largest, scratch.weights) + rest);
@@ -199,6 +219,7 @@ class FewKeys {
     size_t i = 0;
     for (; i + kSums * kLanes <= head_size_; i += kSums * kLanes) Weigh<kFormat, kSums>(attended, scratch, sum_of_values, share, inverse, i, to);
     for (; i < head_size_; i += kLanes) Weigh<kFormat, 1>(attended, scratch, sum_of_values, share, inverse, i, to);
+    return attended;
   }
 
   // The scores of chosen positions, as weights. Values come from memory meanwhile. Returns the largest; those that pad the last

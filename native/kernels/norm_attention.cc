@@ -117,6 +117,7 @@ class NormAttentionJob : public PhasedJob {
       if (predicted == 0) return;
       coded = layout.Array<CodedQuery>(job.most_tokens(), job.part_.heads);
       scores = layout.Array<float>(job.most_tokens(), job.part_.heads, predicted);
+      score_sums = layout.Array<RunSums>(job.most_tokens(), job.part_.heads, predicted / kCacheRun);
       chosen = layout.Array<uint32_t>(job.workers(), predicted);
       weights = layout.Array<float>(job.workers(), predicted);
     }
@@ -139,10 +140,11 @@ class NormAttentionJob : public PhasedJob {
     // [workers, 2 * run, head] those of the run that a worker is at.
     float* fresh = nullptr;
     float* widened = nullptr;
-    // Of tokens that attend to few, [tokens of a block, heads] queries, [tokens of a block, heads, positions] scores, and a worker's
-    // own FewKeys::Scratch.
+    // Of tokens that attend to few, [tokens of a block, heads] queries, [tokens of a block, heads, positions] scores, their sums
+    // [tokens of a block, heads, runs], and a worker's own FewKeys::Scratch.
     CodedQuery* coded = nullptr;
     float* scores = nullptr;
+    RunSums* score_sums = nullptr;
     uint32_t* chosen = nullptr;
     float* weights = nullptr;
   };
@@ -345,7 +347,9 @@ class NormAttentionJob : public PhasedJob {
   // Predicted scores of a run's keys for the queries of a group.
   void Predict(size_t token, size_t t, size_t kv_head, size_t run) const {
     const size_t at = t * part_.heads + kv_head * group_, positions = MostPredicted();
-    SketchOf(token, kv_head).Predict(run, arrays_.coded + at, group_, arrays_.scores + at * positions + run * kCacheRun, positions);
+    const size_t runs = positions / kCacheRun, visible = std::min(PositionOf(token) + 1 - run * kCacheRun, kCacheRun);
+    SketchOf(token, kv_head).Predict(run, visible, arrays_.coded + at, group_, arrays_.scores + at * positions + run * kCacheRun,
+                                     positions, arrays_.score_sums + at * runs + run, runs);
   }
 
   // One of several tokens, of which each comes alone in its row, for all queries of a group.
@@ -360,7 +364,7 @@ class NormAttentionJob : public PhasedJob {
     const size_t t = item / part_.heads, head = item % part_.heads, token = block.first + t;
     if (!IsFewToken(token)) return;
     const size_t at = t * part_.heads + head, kv_head = head / group_, positions = MostPredicted();
-    const FewKeys::Scratch scratch = {arrays_.scores + at * positions, arrays_.chosen + worker * positions,
+    const FewKeys::Scratch scratch = {arrays_.scores + at * positions, arrays_.score_sums + at * positions / kCacheRun, arrays_.chosen + worker * positions,
                                       arrays_.weights + worker * positions};
     const FewKeys few(attention_, KeysOf(token, kv_head), ValuesOf(token, kv_head), SketchOf(token, kv_head), head_);
     few.Attend(arrays_.queries + at * head_, PositionOf(token) + 1, attended_, scratch, arrays_.attended + at * head_);
@@ -446,7 +450,7 @@ class NormAttentionJob : public PhasedJob {
   const size_t group_;
   // Tokens a row.
   const size_t row_tokens_;
-  // Tokens that one which comes alone in its row attends to; 0: all.
+  // Tokens that one which comes alone in its row attends to at most; 0: all.
   const size_t attended_;
   // Heads, rows of the output's matrix, and tokens that attend, an item.
   const size_t projections_;

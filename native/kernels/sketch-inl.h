@@ -17,6 +17,7 @@
 
 #include "hwy/highway.h"
 #include "kernels/activation-inl.h"
+#include "kernels/attention-inl.h"
 #include "kernels/byte_products-inl.h"
 #include "kernels/cache-inl.h"
 #include "kernels/limits.h"
@@ -87,9 +88,20 @@ class Sketch {
     }
   }
 
-  // Predicted scores of a run's keys for some queries, of which each has its scores `stride` after those of the one before. What
-  // is not a number becomes infinity. Fetches the next run.
-  void Predict(size_t run, const CodedQuery* queries, size_t count, float* HWY_RESTRICT scores, size_t stride) const {
+  // Predicted scores of a run's first `visible` keys for some queries, of which each has its scores `stride` after those of the one
+  // before, and their sums `sums_stride` after. What is not a number becomes infinity, and what is not visible -infinity. Fetches
+  // the next run.
+  void Predict(size_t run, size_t visible, const CodedQuery* queries, size_t count, float* HWY_RESTRICT scores, size_t stride,
+               RunSums* sums, size_t sums_stride) const {
+    PredictScores(run, queries, count, scores, stride);
+    for (size_t q = 0; q < count; ++q) {
+      std::fill(scores + q * stride + visible, scores + q * stride + kCacheRun, -std::numeric_limits<float>::infinity());
+      sums[q * sums_stride] = SumsOf(scores + q * stride);
+    }
+  }
+
+ private:
+  void PredictScores(size_t run, const CodedQuery* queries, size_t count, float* HWY_RESTRICT scores, size_t stride) const {
     const uint8_t* codes = CodesOf(run);
     const float* scales = ScalesOf(run);
     const size_t bytes = SketchTileBytes(head_size_), tile_scales = parts_ * kSketchTile;
@@ -112,7 +124,18 @@ class Sketch {
     }
   }
 
- private:
+  // The largest of a run's scores, and the sum of exp(score - largest).
+  static RunSums SumsOf(const float* HWY_RESTRICT scores) {
+    const D d;
+    auto largest = hn::LoadU(d, scores);
+    for (size_t i = kLanes; i < kCacheRun; i += kLanes) largest = hn::Max(largest, hn::LoadU(d, scores + i));
+    const auto limit = hn::Set(d, hn::ReduceMax(d, largest));
+    auto weights = hn::Zero(d);
+    for (size_t i = 0; i < kCacheRun; i += kLanes)
+      weights = hn::Add(weights, ClampedExp(d, hn::Sub(hn::LoadU(d, scores + i), limit)));
+    return {hn::GetLane(limit), hn::ReduceSum(d, weights)};
+  }
+
   using D = hn::ScalableTag<float>;
   using Sums = hn::ScalableTag<int32_t>;
   static constexpr size_t kLanes = hn::MaxLanes(D());

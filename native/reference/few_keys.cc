@@ -56,6 +56,13 @@ Row PredictedScores(const FewKeys& head) {
   return predicted;
 }
 
+double LeastOfShare(const Row& predicted) {
+  double largest = -std::numeric_limits<double>::infinity(), weights = 0;
+  for (const Bounded& score : predicted) largest = std::max(largest, score.value);
+  for (const Bounded& score : predicted) weights += std::exp(score.value - largest);
+  return largest + std::log(kLeastShare * weights / static_cast<double>(predicted.size()));
+}
+
 std::vector<bool> Chosen(const FewKeys& head, const Row& predicted) {
   const size_t newest = head.visible - kNewestTokens;
   std::vector<bool> chosen(head.visible);
@@ -65,8 +72,9 @@ std::vector<bool> Chosen(const FewKeys& head, const Row& predicted) {
     if (!chosen[j]) others.push_back(j);
   }
   std::stable_sort(others.begin(), others.end(), [&](size_t a, size_t b) { return predicted[a].value > predicted[b].value; });
-  const size_t wanted = head.attended - kFirstTokens - kNewestTokens;
-  for (size_t i = 0; i < wanted; ++i) chosen[others[i]] = true;
+  const size_t most = head.attended - kFirstTokens - kNewestTokens;
+  const double least = LeastOfShare(predicted);
+  for (size_t i = 0; i < most && predicted[others[i]].value >= least; ++i) chosen[others[i]] = true;
   return chosen;
 }
 

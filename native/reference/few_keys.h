@@ -27,6 +27,9 @@ std::vector<double> CodedParts(const float* entries, size_t size, float most);
 // The scores that the query in 8 bits has with keys in 4, and the error of float arithmetic.
 Row PredictedScores(const FewKeys& head);
 
+// The least score with which a token is attended to, if it is not chosen anyway.
+double LeastOfShare(const Row& predicted);
+
 // Whether each token is attended to, by predicted scores.
 std::vector<bool> Chosen(const FewKeys& head, const Row& predicted);
 

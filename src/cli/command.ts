@@ -80,15 +80,15 @@ export function againstCacheOption(): Option {
   return new Option('--against-cache <format>', said).choices(CACHE_FORMATS);
 }
 
-/** How many tokens a token attends to. */
+/** How many tokens a token attends to at most. */
 export function attendedOption(): Option {
-  const said = `tokens that a decoded token attends to, chosen by 4-bit keys; at least ${LEAST_ATTENDED} (default: all)`;
+  const said = `most tokens that a decoded token attends to, chosen by 4-bit keys; at least ${LEAST_ATTENDED} (default: all)`;
   return new Option('--attended <n>', said).argParser(attendedTokens);
 }
 
 /** How many the baseline's attend to. */
 export function againstAttendedOption(): Option {
-  const said = "how many the baseline's attend to (default: all); without --against it is the same folder";
+  const said = "how many the baseline's attend to at most (default: all); without --against it is the same folder";
   return new Option('--against-attended <n>', said).argParser(attendedTokens);
 }
 

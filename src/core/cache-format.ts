@@ -13,7 +13,7 @@ export const LEAST_ATTENDED = 64;
 
 export interface CacheUse {
   readonly cache?: CacheFormat | undefined;
-  /** Tokens that each query attends to where tokens are decoded one by one; all by default. */
+  /** Tokens that each query attends to at most, where tokens are decoded one by one; all by default. */
   readonly attended?: number | undefined;
 }
 
