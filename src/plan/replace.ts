@@ -3,6 +3,7 @@
  * the tokens that it was fitted to best, which the gate tells by the block's own input.
  */
 import * as z from 'zod';
+import type { ArrivingTokens, Products } from '../core/arriving.ts';
 import { LacunaError } from '../core/errors.ts';
 import { effectsOf } from '../core/ffn-effect.ts';
 import { type FfnSample, readFfnMoments, readFfnSample } from '../core/ffn-moments.ts';
@@ -14,9 +15,10 @@ import type { Realised } from '../core/target.ts';
 import { repairBytes, unskippedFfnBytes } from './bytes.ts';
 import { type ErrorGate, expectedError, fitErrorGate } from './error-gate.ts';
 import { checkTarget } from './host.ts';
-import { fitLowRank, offsetOf } from './low-rank-fit.ts';
+import { fitLowRank, type LowRankMap, lowRankMap } from './low-rank-fit.ts';
 import { checkCount, share, whole } from './options.ts';
-import { type Corrected, definePreset, type PresetPlan } from './preset.ts';
+import { type Corrected, definePreset, type PresetPlan, type RefittedBlock } from './preset.ts';
+import { type RepairedBlock, refitBlock } from './refit.ts';
 import { allocate, type Candidate, errorCurve, type Scored } from './replaced-tokens.ts';
 
 const MOMENTS = 'ffn-moments';
@@ -64,6 +66,7 @@ export const replace = definePreset({
   checkTarget,
   plan: planReplace,
   retune: retuneReplace,
+  refit: refitReplaced,
 });
 
 async function planReplace(statistics: Statistics, options: Options, readSums: ReadSums): Promise<PresetPlan> {
@@ -84,7 +87,12 @@ async function planReplace(statistics: Statistics, options: Options, readSums: R
       notes: [noteOn(statistics, chosen, gate)],
       blocks: chosen,
     },
-    tensors: new Map(chosen.flatMap(({ block, repair }) => tensorsOf(fits[layerOfBlock(block)], repair))),
+    tensors: new Map(
+      chosen.flatMap(({ block, repair }) => {
+        const fit = fits[layerOfBlock(block)];
+        return tensorsOf(fit, fit.gate.slope, repair);
+      }),
+    ),
   };
 }
 
@@ -103,7 +111,7 @@ function rankFor({ model }: Statistics, { bytes }: Options): number {
 }
 
 /** What was fitted of a layer, and how well it does for the tokens of the sample. */
-interface Fit extends MapTensors {
+interface Fit extends LowRankMap {
   readonly layer: number;
   readonly rank: number;
   /** Share of the variance of what the block adds. */
@@ -121,12 +129,6 @@ interface Fitted {
   readonly effect: number;
 }
 
-interface MapTensors {
-  readonly reduce: Float32Array;
-  readonly expand: Float32Array;
-  readonly offset: Float32Array;
-}
-
 async function fitLayer(
   statistics: Statistics,
   { layer, most, effect }: Fitted,
@@ -138,18 +140,10 @@ async function fitLayer(
   const moments = readFfnMoments(sums, hidden);
   const fit = fitLowRank(moments, most);
   const rank = smallestEnough(fit.explained);
-  const columns = fit.explained.length - 1;
-  const expand = new Float32Array(hidden * rank);
-  for (let row = 0; row < hidden; row++)
-    for (let column = 0; column < rank; column++) expand[row * rank + column] = fit.expand[row * columns + column];
-  const tensors = {
-    reduce: Float32Array.from(fit.reduce.subarray(0, rank * hidden)),
-    expand,
-    offset: Float32Array.from(offsetOf(fit, moments, rank)),
-  };
+  const tensors = lowRankMap(fit, moments, rank);
   const sample = pastWarmUp(readFfnSample(sums, hidden), warmUpTokens);
   const errors = errorsOf(sample, tensors, hidden);
-  const gate = fitErrorGate(sample.x, errors, hidden);
+  const gate = await fitErrorGate(sample.x, errors, hidden);
   const scored = { tokens: sample.tokens, expected: expectedOf(sample, gate, hidden), errors: costsOf(errors, effect) };
   return { layer, ...tensors, rank, explained: fit.explained[rank], gate, errors, scored };
 }
@@ -184,7 +178,7 @@ function pastWarmUp({ positions, factors, x, y }: FfnSample, warmUpTokens: numbe
 }
 
 /** Of each token, which share of the stream's energy a map gets wrong. */
-function errorsOf({ factors, x, y }: PastWarmUp, { reduce, expand, offset }: MapTensors, hidden: number): Float64Array {
+function errorsOf({ factors, x, y }: PastWarmUp, { reduce, expand, offset }: LowRankMap, hidden: number): Float64Array {
   const rank = reduce.length / hidden;
   return factors.map((factor, token) => {
     const input = x.subarray(token * hidden, (token + 1) * hidden);
@@ -217,7 +211,7 @@ function timesVector(matrix: Float32Array, x: ArrayLike<number>, rows: number): 
 }
 
 /** The blocks and thresholds with which the target is met at the least cost, without blocks that few tokens would skip. */
-function gatedBlocks(statistics: Statistics, fits: readonly Fit[], target: number): ReplacedBlock[] {
+function gatedBlocks(statistics: Statistics, fits: readonly Fit[], target: number): RepairedBlock[] {
   const blocks = target * fits.length;
   let candidates: readonly Candidate[] = fits.map(({ layer, scored }) => ({ layer, curve: errorCurve(scored) }));
   for (;;) {
@@ -244,7 +238,7 @@ function outOfReach(target: number, candidates: readonly Candidate[], layers: nu
 }
 
 /** As many blocks as come nearest to the target: those that cost least, but none that is far off for any token. */
-function wholeBlocks(statistics: Statistics, fits: readonly Fit[], target: number): ReplacedBlock[] {
+function wholeBlocks(statistics: Statistics, fits: readonly Fit[], target: number): RepairedBlock[] {
   const count = Math.max(1, Math.round(target * fits.length));
   const costOf = ({ scored: { errors } }: Fit) => errors.reduce((sum, error) => sum + error, 0) / errors.length;
   const usable = fits.filter(({ errors }) => errors.every((error) => error < MOST_WRONG));
@@ -260,8 +254,6 @@ function wholeBlocks(statistics: Statistics, fits: readonly Fit[], target: numbe
     .map((fit) => replacedBlock(statistics, fit, { layer: fit.layer, skipped: 1, error: costOf(fit) }));
 }
 
-type ReplacedBlock = BlockPlan & { readonly repair: Repair };
-
 interface Taken {
   readonly layer: number;
   readonly skipped: number;
@@ -271,7 +263,7 @@ interface Taken {
   readonly threshold?: number;
 }
 
-function replacedBlock({ model }: Statistics, fit: Fit, { skipped, error, threshold }: Taken): ReplacedBlock {
+function replacedBlock({ model }: Statistics, fit: Fit, { skipped, error, threshold }: Taken): RepairedBlock {
   const block = ffnBlock(fit.layer);
   const named = (role: string) => `${block}.${role}`;
   const repair: Repair = {
@@ -300,19 +292,30 @@ function whyOf(explained: number, cost: number): string {
 
 type NamedTensor = [string, { shape: number[]; data: Float32Array }];
 
-function tensorsOf(fit: Fit, { tensors, gate, rank }: Repair): NamedTensor[] {
-  const hidden = fit.offset.length;
+function tensorsOf(map: LowRankMap, slope: Float32Array, { tensors, gate, rank }: Repair): NamedTensor[] {
+  const hidden = map.offset.length;
   return [
-    [tensors.reduce, { shape: [rank, hidden], data: fit.reduce }],
-    [tensors.expand, { shape: [hidden, rank], data: fit.expand }],
-    [tensors.offset, { shape: [hidden], data: fit.offset }],
-    ...(gate === undefined
-      ? []
-      : [[gate.tensors.slope, { shape: [hidden], data: fit.gate.slope }] satisfies NamedTensor]),
+    [tensors.reduce, { shape: [rank, hidden], data: map.reduce }],
+    [tensors.expand, { shape: [hidden, rank], data: map.expand }],
+    [tensors.offset, { shape: [hidden], data: map.offset }],
+    ...(gate === undefined ? [] : [[gate.tensors.slope, { shape: [hidden], data: slope }] satisfies NamedTensor]),
   ];
 }
 
-function noteOn({ tokens, model }: Statistics, blocks: readonly ReplacedBlock[], gate: boolean): string {
+/** The block fitted to the tokens that arrive when those before it are replaced. */
+async function refitReplaced(
+  { skipping }: AimedPlan,
+  { repair, ...block }: BlockPlan,
+  tokens: ArrivingTokens,
+  products: Products,
+): Promise<RefittedBlock | undefined> {
+  if (repair === undefined) return undefined;
+  const made = await refitBlock({ ...block, repair }, tokens, skipping?.warmUpTokens ?? 0, products);
+  const { map, slope = new Float32Array(0) } = made;
+  return { block: made.block, tensors: new Map(tensorsOf(map, slope, made.block.repair)), standIn: made.standIn };
+}
+
+function noteOn({ tokens, model }: Statistics, blocks: readonly RepairedBlock[], gate: boolean): string {
   const bytes = blocks.reduce((sum, { repair }) => sum + repairBytes(model, repair), 0) / blocks.length;
   const what = `${percent(bytes / unskippedFfnBytes(model, 0))} of a block's bytes`;
   const where = gate ? 'for tokens whose expected error is at most the threshold' : 'for every token';
