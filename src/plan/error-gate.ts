@@ -3,6 +3,7 @@
  * on a sample. The square is the leverage of an input among inputs that vary alike in all directions. The leverage by
  * second moments takes a matrix, and tells near tokens from far ones less well (docs/plans.md, "The preset replace").
  */
+import { GATE_QUANTILES } from '../core/plan.ts';
 import { cholesky, solveLower, solveUpper } from './low-rank-fit.ts';
 
 /** Added to the moments of inputs of variance 1, so that a sample of a few tokens an input does not fit its own noise. */
@@ -64,6 +65,23 @@ export function expectedError({ slope, curvature, intercept }: ErrorGate, x: Arr
   let sum = intercept;
   for (let i = 0; i < slope.length; i++) sum += (slope[i] + curvature * x[i]) * x[i];
   return sum;
+}
+
+/** `GATE_QUANTILES` of the errors that are expected, which are ascending: between two of them, as if they were spread evenly. */
+export function errorQuantiles(ascending: Float64Array): Float32Array {
+  return Float32Array.from({ length: GATE_QUANTILES }, (_, i) => between(ascending, i / (GATE_QUANTILES - 1)));
+}
+
+/** The expected error that this share of the tokens is below. */
+export function thresholdAt(quantiles: Float32Array, share: number): number {
+  return between(quantiles, Math.min(1, Math.max(0, share)));
+}
+
+function between(ascending: Float32Array | Float64Array, share: number): number {
+  const place = share * (ascending.length - 1);
+  const low = Math.floor(place);
+  const next = ascending[Math.min(low + 1, ascending.length - 1)];
+  return ascending[low] + (place - low) * (next - ascending[low]);
 }
 
 function columnMeans(matrix: ArrayLike<number>, width: number): Float64Array {

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ArrivingTokens, Products } from '../core/arriving.ts';
 import type { AimedPlan, BlockPlan } from '../core/plan.ts';
+import { thresholdAt } from './error-gate.ts';
 import { refitter } from './index.ts';
 import { type RepairedBlock, refitBlock } from './refit.ts';
 import { normal, seeded } from './testing/statistics.ts';
@@ -54,12 +55,16 @@ function blockOf(skipped: number, gate = true): RepairedBlock {
     repair: {
       rank: RANK,
       tensors: { reduce: 'reduce', expand: 'expand', offset: 'offset' },
-      ...(gate && { gate: { threshold: 0, curvature: 0, intercept: 0, tensors: { slope: 'slope' } } }),
+      ...(gate && {
+        gate: { threshold: 0, curvature: 0, intercept: 0, tensors: { slope: 'slope', quantiles: 'quantiles' } },
+      }),
     },
     expected: { skipped, bytesPerToken: 7 },
     why: 'planned',
   };
 }
+
+const NO_GATE = { slope: new Float32Array(0), quantiles: new Float32Array(0) };
 
 const skipping = ({ skips }: { skips: Uint8Array }) => [...skips.keys()].filter((token) => skips[token] === 1);
 
@@ -87,7 +92,11 @@ describe('refitting a block', () => {
 
   it('sets a threshold that parts those that skip from the others', async () => {
     const tokens = tokensOf(bent);
-    const { block, slope = new Float32Array(0), standIn } = await refitBlock(blockOf(0.4), tokens, 1, PRODUCTS);
+    const {
+      block,
+      gate: { slope, quantiles } = NO_GATE,
+      standIn,
+    } = await refitBlock(blockOf(0.4), tokens, 1, PRODUCTS);
     const { threshold, curvature, intercept } = block.repair.gate ?? { threshold: 0, curvature: 0, intercept: 0 };
     for (let token = 0; token < COUNT; token++) {
       if (tokens.positions[token] < 1) continue;
@@ -98,13 +107,15 @@ describe('refitting a block', () => {
       }
       expect(expected <= threshold).toBe(standIn.skips[token] === 1);
     }
+    // 40 of the 99 tokens of a sequence that are past the warm-up.
+    expect(thresholdAt(quantiles, 40 / 99) / threshold).toBeCloseTo(1, 1);
   });
 
   it('without a gate is fitted to all, those in the warm-up too', async () => {
     const tokens = tokensOf(onMap);
-    const { standIn, slope } = await refitBlock(blockOf(1, false), tokens, 1, PRODUCTS);
+    const { standIn, gate } = await refitBlock(blockOf(1, false), tokens, 1, PRODUCTS);
     expect(skipping(standIn)).toHaveLength(COUNT);
-    expect(slope).toBeUndefined();
+    expect(gate).toBeUndefined();
     const worst = standIn.rows.reduce((most, value, i) => Math.max(most, Math.abs(value - tokens.wanted[i])), 0);
     // The ridge draws to the mean by a hundredth of the mean variance, of inputs up to 4 times 4 long.
     expect(worst).toBeLessThan(2 * 0.01 * 16);
@@ -129,7 +140,7 @@ describe('refitting a plan', () => {
     await fitting.standInFor(2, tokensOf(bent), PRODUCTS);
     const { plan: made, tensors } = fitting.refitted(COUNT);
     const shapes = Object.fromEntries([...tensors].map(([name, { shape }]) => [name, shape]));
-    expect(shapes).toEqual({ reduce: [2, 8], expand: [8, 2], offset: [8], slope: [8], other: [3] });
+    expect(shapes).toEqual({ reduce: [2, 8], expand: [8, 2], offset: [8], slope: [8], quantiles: [65], other: [3] });
     expect(made.notes).toEqual(['first', expect.stringContaining(`${COUNT} tokens`)]);
     expect(made.blocks[0].repair?.gate?.threshold).not.toBe(0);
   });

@@ -7,7 +7,7 @@ import type { ArrivingTokens, Products, StandIn } from '../core/arriving.ts';
 import { LacunaError } from '../core/errors.ts';
 import { percent } from '../core/figures.ts';
 import type { BlockPlan, Repair } from '../core/plan.ts';
-import { type ErrorGate, expectedError, fitErrorGate } from './error-gate.ts';
+import { type ErrorGate, errorQuantiles, expectedError, fitErrorGate } from './error-gate.ts';
 import { fitLowRank, type LinearMoments, type LowRankMap, lowRankMap } from './low-rank-fit.ts';
 
 /** How often a gate chooses the tokens that its map is fitted to. */
@@ -22,9 +22,17 @@ const CHUNK = 4096;
 export interface RefitBlock {
   readonly block: RepairedBlock;
   readonly map: LowRankMap;
-  /** Of the gate, if there is one. */
-  readonly slope?: Float32Array;
+  /** Absent where all tokens take the map. */
+  readonly gate?: GateTensors;
   readonly standIn: StandIn;
+}
+
+/** What a gate names. */
+export interface GateTensors {
+  /** [hidden] */
+  readonly slope: Float32Array;
+  /** `errorQuantiles` */
+  readonly quantiles: Float32Array;
 }
 
 export type RepairedBlock = BlockPlan & { readonly repair: Repair };
@@ -76,7 +84,7 @@ export async function refitBlock(
       why: whyOf(explained),
     },
     map,
-    slope,
+    gate: { slope, quantiles: errorQuantiles(Float64Array.from(order, (token) => expected[token])) },
     standIn: { rows, skips },
   };
 }

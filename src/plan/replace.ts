@@ -13,12 +13,12 @@ import { type AimedPlan, type BlockPlan, layerOfBlock, type PlanTensors, type Re
 import { layerSumsOf, type ReadSums, type Statistics, sumsOf } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { repairBytes, unskippedFfnBytes } from './bytes.ts';
-import { type ErrorGate, expectedError, fitErrorGate } from './error-gate.ts';
+import { type ErrorGate, errorQuantiles, expectedError, fitErrorGate, thresholdAt } from './error-gate.ts';
 import { checkTarget } from './host.ts';
 import { fitLowRank, type LowRankMap, lowRankMap } from './low-rank-fit.ts';
 import { checkCount, share, whole } from './options.ts';
 import { type Corrected, definePreset, type PresetPlan, type RefittedBlock } from './preset.ts';
-import { type RepairedBlock, refitBlock } from './refit.ts';
+import { type GateTensors, type RepairedBlock, refitBlock } from './refit.ts';
 import { allocate, type Candidate, errorCurve, type Scored } from './replaced-tokens.ts';
 
 const MOMENTS = 'ffn-moments';
@@ -90,7 +90,8 @@ async function planReplace(statistics: Statistics, options: Options, readSums: R
     tensors: new Map(
       chosen.flatMap(({ block, repair }) => {
         const fit = fits[layerOfBlock(block)];
-        return tensorsOf(fit, fit.gate.slope, repair);
+        const quantiles = errorQuantiles(fit.scored.expected.toSorted());
+        return tensorsOf(fit, { slope: fit.gate.slope, quantiles }, repair);
       }),
     ),
   };
@@ -274,7 +275,7 @@ function replacedBlock({ model }: Statistics, fit: Fit, { skipped, error, thresh
         threshold,
         curvature: fit.gate.curvature,
         intercept: fit.gate.intercept,
-        tensors: { slope: named('slope') },
+        tensors: { slope: named('slope'), quantiles: named('quantiles') },
       },
     }),
   };
@@ -292,13 +293,20 @@ function whyOf(explained: number, cost: number): string {
 
 type NamedTensor = [string, { shape: number[]; data: Float32Array }];
 
-function tensorsOf(map: LowRankMap, slope: Float32Array, { tensors, gate, rank }: Repair): NamedTensor[] {
+function tensorsOf(map: LowRankMap, fitted: GateTensors | undefined, { tensors, gate, rank }: Repair): NamedTensor[] {
   const hidden = map.offset.length;
   return [
     [tensors.reduce, { shape: [rank, hidden], data: map.reduce }],
     [tensors.expand, { shape: [hidden, rank], data: map.expand }],
     [tensors.offset, { shape: [hidden], data: map.offset }],
-    ...(gate === undefined ? [] : [[gate.tensors.slope, { shape: [hidden], data: slope }] satisfies NamedTensor]),
+    ...(gate === undefined || fitted === undefined ? [] : gateTensors(gate.tensors, fitted)),
+  ];
+}
+
+function gateTensors(names: NonNullable<Repair['gate']>['tensors'], { slope, quantiles }: GateTensors): NamedTensor[] {
+  return [
+    [names.slope, { shape: [slope.length], data: slope }],
+    [names.quantiles, { shape: [quantiles.length], data: quantiles }],
   ];
 }
 
@@ -311,8 +319,8 @@ async function refitReplaced(
 ): Promise<RefittedBlock | undefined> {
   if (repair === undefined) return undefined;
   const made = await refitBlock({ ...block, repair }, tokens, skipping?.warmUpTokens ?? 0, products);
-  const { map, slope = new Float32Array(0) } = made;
-  return { block: made.block, tensors: new Map(tensorsOf(map, slope, made.block.repair)), standIn: made.standIn };
+  const { map, gate, standIn } = made;
+  return { block: made.block, tensors: new Map(tensorsOf(map, gate, made.block.repair)), standIn };
 }
 
 function noteOn({ tokens, model }: Statistics, blocks: readonly RepairedBlock[], gate: boolean): string {
@@ -322,38 +330,57 @@ function noteOn({ tokens, model }: Statistics, blocks: readonly RepairedBlock[],
   return `In place of a block, ${where}, an affine map fitted to ${tokens} tokens. It takes ${what}${gate ? ', its gate included' : ''}.`;
 }
 
-/** The blocks with thresholds moved, so that the share that a model skipped comes to the target. */
-async function retuneReplace(
+/**
+ * The blocks with thresholds moved, so that the share that a model skipped comes to the target. All gated blocks are skipped
+ * more often, or less, by the same factor, but none by more tokens than there are past the warm-up.
+ */
+function retuneReplace(
   plan: AimedPlan,
   tensors: PlanTensors,
   statistics: Statistics,
   { share: realised }: Extract<Realised, { kind: 'skipped-blocks' }>,
-  readSums: ReadSums,
-): Promise<Corrected> {
-  const layers = statistics.model.numHiddenLayers;
-  const effects = effectsOf(sumsOf(statistics, EFFECT));
-  const candidates: Candidate[] = [];
-  for (const { block, repair } of plan.blocks) {
-    if (!isGated(repair)) continue;
-    const layer = layerOfBlock(block);
-    const scored = await scorePlanned(plan, tensors, statistics, { layer, effect: effects[layer] }, repair, readSums);
-    candidates.push({ layer, curve: errorCurve(scored) });
+): Corrected {
+  const { sequenceLength, model } = statistics;
+  const most = 1 - (plan.skipping?.warmUpTokens ?? 0) / sequenceLength;
+  const planned = plan.blocks.flatMap(({ repair, expected }) => (isGated(repair) ? [expected.skipped ?? 0] : []));
+  const sum = planned.reduce((all, share) => all + share, 0);
+  const factor = factorTo(sum + (plan.target.value - realised) * model.numHiddenLayers, planned, most);
+  return { blocks: plan.blocks.map((block) => retunedBlock(statistics, tensors, block, { factor, most })) };
+}
+
+/** By which shares become ones that sum up to `wanted`, where none is above `most`; found by bisection. */
+function factorTo(wanted: number, shares: readonly number[], most: number): number {
+  const sumAt = (factor: number) => shares.reduce((sum, share) => sum + Math.min(most, factor * share), 0);
+  let [low, high] = [0, most / Math.min(...shares.filter((share) => share > 0))];
+  if (!(wanted > 0) || !Number.isFinite(high)) return 0;
+  // To the last bit of float64.
+  for (let i = 0; i < 64; i++) {
+    const middle = (low + high) / 2;
+    if (sumAt(middle) < wanted) low = middle;
+    else high = middle;
   }
-  const planned = plan.blocks.reduce((sum, { expected }) => sum + (expected.skipped ?? 0), 0);
-  const most = candidates.reduce((sum, { curve }) => sum + curve.most, 0);
-  const wanted = Math.min(most, Math.max(0, planned + (plan.target.value - realised) * layers));
-  const taken = new Map(allocate(candidates, wanted)?.map((one) => [one.layer, one]));
-  return { blocks: plan.blocks.map((block) => retunedBlock(statistics, block, taken.get(layerOfBlock(block.block)))) };
+  return high;
 }
 
 /** A threshold that no expected error is below. */
 const NOBODY = -1e6;
 
-function retunedBlock({ model }: Statistics, block: BlockPlan, taken: Taken | undefined): BlockPlan {
+function retunedBlock(
+  { model }: Statistics,
+  tensors: PlanTensors,
+  block: BlockPlan,
+  { factor, most }: { readonly factor: number; readonly most: number },
+): BlockPlan {
   const { repair, expected } = block;
   if (!isGated(repair)) return block;
+  const skipped = Math.min(most, factor * (expected.skipped ?? 0));
+  const quantiles = tensors.get(repair.gate.tensors.quantiles);
+  if (quantiles === undefined)
+    throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${repair.gate.tensors.quantiles}"`, {
+      hint: 'Make the plan again with lacuna plan.',
+    });
   // A block that nobody is to skip: no error is expected to be so far below nothing.
-  const { threshold = NOBODY, skipped = 0 } = taken ?? {};
+  const threshold = skipped > 0 ? thresholdAt(quantiles.data, skipped / most) : NOBODY;
   const bytesPerToken = unskippedFfnBytes(model, skipped) + repairBytes(model, repair);
   return {
     ...block,
@@ -366,31 +393,4 @@ type GatedRepair = Repair & { readonly gate: NonNullable<Repair['gate']> };
 
 function isGated(repair: Repair | undefined): repair is GatedRepair {
   return repair?.gate !== undefined;
-}
-
-async function scorePlanned(
-  { skipping }: AimedPlan,
-  tensors: PlanTensors,
-  statistics: Statistics,
-  { layer, effect }: Omit<Fitted, 'most'>,
-  { tensors: named, gate }: GatedRepair,
-  readSums: ReadSums,
-): Promise<Scored> {
-  const { hiddenSize: hidden } = statistics.model;
-  const tensor = (name: string) => {
-    const found = tensors.get(name);
-    if (found !== undefined) return found.data;
-    throw new LacunaError('mismatch', `The plan's ${ffnBlock(layer)} has no tensor "${name}"`, {
-      hint: 'Make the plan again with lacuna plan.',
-    });
-  };
-  const sums = await readSums(layerSumsOf(statistics, MOMENTS)[layer]);
-  const found = {
-    reduce: tensor(named.reduce),
-    expand: tensor(named.expand),
-    offset: tensor(named.offset),
-  };
-  const sample = pastWarmUp(readFfnSample(sums, hidden), skipping?.warmUpTokens ?? 0);
-  const expected = expectedOf(sample, { ...gate, slope: tensor(gate.tensors.slope) }, hidden);
-  return { tokens: sample.tokens, expected, errors: costsOf(errorsOf(sample, found, hidden), effect) };
 }
