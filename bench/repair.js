@@ -42,7 +42,7 @@ function measure(skip, bytes, gate, fit) {
   const planned = [skip, bytes, gate, options['fit-tokens']].join('_');
   const name = [planned, fit, options.dtype, options.tokens].join('_');
   const first = madeOnce(join(work, `${planned}.plan.json`), (path) => {
-    const how = ['--preset', 'replace', '--skip', skip, '--bytes', bytes, ...(gate === 'gate' ? ['--gate'] : [])];
+    const how = ['--preset', 'replace', '--skip', skip, '--bytes', bytes, ...(gate === 'gate' ? [] : ['--no-gate'])];
     lacuna('plan', statistics, '-o', path, ...how, '--quiet');
   });
   const plan =

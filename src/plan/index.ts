@@ -178,7 +178,7 @@ function checkPrefill(prefill: Plan['prefill'], blocks: Plan['blocks']): void {
   const gone = blocks.find(({ repair }) => repair !== undefined && repair.gate === undefined);
   if (prefill === 'sparse' || gone === undefined) return;
   throw new LacunaError('usage', `${gone.block} is replaced for every token, so its prefill cannot be dense`, {
-    hint: 'Leave out --prefill dense, or let a gate decide: --gate.',
+    hint: 'Leave out --prefill dense, or let a gate decide: leave out --no-gate.',
   });
 }
 

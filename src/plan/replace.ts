@@ -45,8 +45,8 @@ const OPTIONS = {
   skip: share.optional().meta({ title: 'share', description: 'share of FFN blocks to replace' }),
   gate: z
     .boolean()
-    .default(false)
-    .meta({ description: 'let each token decide, and keep the blocks beside their maps' }),
+    .default(true)
+    .meta({ description: 'replace whole blocks for every token, so that their weights leave the file' }),
   bytes: share.default(USUAL_BYTES).meta({
     title: 'share',
     description: "bytes of what stands in a block's place, as a share of the block's own",
@@ -247,7 +247,7 @@ function wholeBlocks(statistics: Statistics, fits: readonly Fit[], target: numbe
     throw new LacunaError(
       'usage',
       `${usable.length} of the ${fits.length} FFN blocks can be replaced for every token, wanted ${count}`,
-      { hint: 'Ask for less with --skip, or let a gate decide: --gate.' },
+      { hint: 'Ask for less with --skip, or let a gate decide: leave out --no-gate.' },
     );
   const chosen = usable.toSorted((a, b) => costOf(a) - costOf(b)).slice(0, count);
   return chosen
