@@ -75,18 +75,7 @@ function measure(skip, bytes, gate, fit) {
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 console.log(
-  header([
-    'asked for',
-    'gate',
-    'maps fitted',
-    'blocks',
-    'map and gate',
-    'skipped',
-    'bytes read',
-    'ratio',
-    'KL',
-    'PyTorch',
-  ]),
+  header(['asked', 'gate', 'maps', 'blocks', 'map and gate', 'skipped', 'bytes read', 'ratio', 'KL', 'PyTorch']),
 );
 for (const gate of options.gates.split(','))
   for (const bytes of options.bytes.split(','))

@@ -171,9 +171,9 @@ const SCRIPTS: readonly Script[] = [
     tables: [
       {
         columns: {
-          'asked for': SHARE,
+          asked: SHARE,
           gate: /^(yes|no)$/,
-          'maps fitted': /^(in turn|alone)$/,
+          maps: /^(in turn|alone)$/,
           blocks: NUMBER,
           'map and gate': SHARE,
           skipped: SHARE,
