@@ -4,11 +4,13 @@ import { openModel } from '../converters/index.ts';
 import { openCheckpoint } from '../formats/checkpoint.ts';
 import { encodeModel } from '../formats/onnx/index.ts';
 import { readSums } from '../formats/statistics.ts';
+import type { ArrivingTokens, FitStandIn } from '../src/core/arriving.ts';
 import { effectsOf } from '../src/core/ffn-effect.ts';
 import type { Statistics } from '../src/core/statistics.ts';
 import { float32Tensor } from '../src/core/tensor.ts';
 import { wideValues } from '../src/core/wide-sums.ts';
 import { makePlan } from '../src/plan/index.ts';
+import { refitBlock } from '../src/plan/refit.ts';
 import { createOpenGraph } from '../src/runtime/index.ts';
 import { readFloats } from '../src/tensors/index.ts';
 import expected from './expectations.json' with { type: 'json' };
@@ -17,6 +19,7 @@ import {
   calibrate,
   importanceOf,
   mergeStatistics,
+  refitWalk,
   type StatisticsSummary,
   summarise,
   USUAL_STATISTICS,
@@ -51,6 +54,13 @@ beforeAll(async () => {
 /** The largest difference of a column from the expected one. */
 function worst(column: keyof typeof expected.columns): number {
   return Math.max(...expected.columns[column].map((value, layer) => Math.abs(summary.layers[layer][column] - value)));
+}
+
+/** The share of the stream's energy that rows get wrong, on average. */
+function meanError({ wanted, factors }: ArrivingTokens, rows: Float32Array): number {
+  const hidden = rows.length / factors.length;
+  const sum = rows.reduce((all, value, i) => all + factors[Math.floor(i / hidden)] * (wanted[i] - value) ** 2, 0);
+  return sum / rows.length;
 }
 
 describe('calibrating fixtures/tiny-llama', () => {
@@ -117,6 +127,28 @@ describe('calibrating fixtures/tiny-llama', () => {
       expect(found).toHaveLength(effects.length);
       // Of a few hundredths of a nat, float32 noise of two runtimes through twelve layers moves the fifth digit.
       for (const [layer, effect] of effects.entries()) expect(found[layer] / effect).toBeCloseTo(1, 3);
+    },
+  );
+
+  it.each(expected.refits)(
+    'fits maps in place of blocks of $folder, each to what arrives with the earlier ones',
+    async ({ folder, tokens, layers, rank, errors }) => {
+      const pieces = openModel(await openCheckpoint(folder), { precision: 'fp32' });
+      const openGraph = createOpenGraph({ encode: encodeModel, threads: 1 });
+      const texts = [{ name: 'expected', sha256: '0'.repeat(64), tokens }];
+      const found: number[] = [];
+      const standInFor: FitStandIn = async (layer, arriving, products) => {
+        const tensors = { reduce: 'reduce', expand: 'expand', offset: 'offset' };
+        const expected = { skipped: 1, bytesPerToken: 0 };
+        const block = { block: `layers.${layer}.ffn`, repair: { rank, tensors }, expected, why: '' };
+        const { standIn } = await refitBlock(block, arriving, 0, products);
+        found.push(meanError(arriving, standIn.rows));
+        return standIn;
+      };
+      await refitWalk(pieces, { texts, sequenceLength: expected.sequenceLength }, layers, standInFor, { openGraph });
+      expect(found).toHaveLength(errors.length);
+      // float32 noise of two runtimes and of moments, through the solution of a system whose condition is below 1e4.
+      for (const [i, error] of errors.entries()) expect(found[i] / error).toBeCloseTo(1, 2);
     },
   );
 

@@ -2,23 +2,19 @@
  * Copies of sequences that go on from a layer with something changed, up to the head, where they are compared with the
  * sequence itself. They pass each layer behind it, so one layer's weights are in memory here too.
  */
-import { LacunaError } from '../src/core/errors.ts';
 import { attr, type Graph } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
 import { hiddenName, type ModelSpec, specOfLayer } from '../src/core/model.ts';
 import type { Runner, RuntimeTensor } from '../src/core/runner.ts';
 import type { NamedSums } from './adder.ts';
 import type { RunShape, Statistic, TapValues } from './statistic.ts';
-import { floats, headFeeds, type Stream } from './walk.ts';
+import { floats, headFeeds, type Stream, withAdded } from './walk.ts';
 
 /** Logits of more positions than this are not in memory at once: 2^23 of them are 32 MB. */
 const MOST_LOGITS = 2 ** 23;
 
 /** Each fourth position is compared at the head. */
 const POSITION_STEP = 4;
-
-/** Sums of float32: what a stream may differ from the sum of its parts. */
-const SUM_TOLERANCE = 1e-4;
 
 export interface Detours {
   /** Passes of a layer, over all sequences. */
@@ -63,7 +59,7 @@ export function openDetours(statistics: readonly Statistic[], shape: RunShape): 
         const context = { spec: specOfLayer(spec, layer), tokens: stream.tokens };
         const changed = statistic.detour?.leave(sumsOf(statistic), layer, taps, context);
         if (changed !== undefined)
-          copies[position].push({ statistic, layer, stream: left(stream, layer, taps, changed) });
+          copies[position].push({ statistic, layer, stream: withAdded(stream, layer, taps, changed) });
       }
       return sent;
     },
@@ -76,34 +72,6 @@ export function openDetours(statistics: readonly Statistic[], shape: RunShape): 
     },
     end: () => Object.fromEntries([...sums].map(([{ name }, own]) => [name, own])),
   };
-}
-
-/** The stream with `changed` in place of what the FFN block added. */
-function left(
-  { tokens, values }: Stream,
-  layer: number,
-  { ffn_residual: before, ffn_out: added }: TapValues,
-  changed: Float32Array,
-): Stream {
-  const name = hiddenName(layer + 1);
-  const stream = values.get(name);
-  const data = stream === undefined ? new Float32Array(0) : floats(stream, name);
-  if (stream === undefined || data.length !== added.length || !isSum(data, before, added))
-    throw new LacunaError(
-      'unsupported',
-      `In layer ${layer}, more happens to what the FFN block adds than that it is added`,
-      {
-        hint: 'Effects can be measured of models with one residual stream. Calibrate without --with ffn-effect.',
-      },
-    );
-  const next = before.map((entry, i) => entry + changed[i]);
-  return { tokens, values: new Map(values).set(name, { ...stream, data: next }) };
-}
-
-function isSum(sum: Float32Array, a: Float32Array, b: Float32Array): boolean {
-  for (let i = 0; i < sum.length; i++)
-    if (Math.abs(sum[i] - a[i] - b[i]) > SUM_TOLERANCE * (1 + Math.abs(a[i]) + Math.abs(b[i]))) return false;
-  return true;
 }
 
 /** What the head reads of each fourth position, [positions, hidden]. */

@@ -51,6 +51,7 @@ def main():
     result = {"sequenceLength": SEQUENCE_LENGTH, "tokens": tokens_of(model), "columns": columns}
     result["moments"] = [moments_of(MODEL), moments_of(GEMMA)]
     result["effects"] = [effects_of(MODEL), effects_of(GEMMA)]
+    result["refits"] = [refit_of(MODEL, [3, 4, 8]), refit_of(GEMMA, [1, 2])]
     (HERE / "expectations.json").write_text(json.dumps(result) + "\n")
 
 
@@ -114,6 +115,58 @@ def effect_of(model, layer, ids, dense, positions):
         hook.remove()
     nats = (dense.exp() * (dense - changed)).sum(1).mean().item()
     return nats / (shares[0] / (SEQUENCE_LENGTH - 1))
+
+
+def refit_of(path, layers, rank=8):
+    """What maps of low rank get wrong, in place of these layers' FFNs, each fitted to what arrives with the earlier ones."""
+    model = load(path)
+    tokens = tokens_of(model)
+    batch = torch.tensor(tokens).reshape(-1, SEQUENCE_LENGTH)
+    wanted = {layer: after_layer(model, layer, batch) for layer in layers}
+    errors = []
+    for layer in layers:
+        block = model.model.layers[layer]
+        first = getattr(block, "pre_feedforward_layernorm", block.post_attention_layernorm)
+        before, x = [], []
+        hooks = [
+            first.register_forward_pre_hook(lambda _, args, kept=before: kept.append(rows(args[0]))),
+            first.register_forward_hook(lambda _, __, out, kept=x: kept.append(rows(out))),
+        ]
+        model(batch)
+        for hook in hooks:
+            hook.remove()
+        lacking = wanted[layer] - before[0]
+        factors = 1 / ((wanted[layer] ** 2).mean(1) + 1e-6)
+        mapped = low_rank_map(x[0], lacking, factors, rank)
+        errors.append(float((factors * ((lacking - mapped(x[0])) ** 2).mean(1)).mean()))
+        # What comes last before the residual is added.
+        last = getattr(block, "post_feedforward_layernorm", block.mlp)
+        last.register_forward_hook(lambda _, __, out, y=mapped(x[0]): torch.tensor(y).reshape(out.shape).float())
+    return {"folder": str(path.relative_to(HERE.parent)), "tokens": tokens, "layers": layers, "rank": rank, "errors": errors}
+
+
+def after_layer(model, layer, batch):
+    kept = []
+    hook = model.model.layers[layer].register_forward_hook(lambda _, __, out: kept.append(rows(out)))
+    model(batch)
+    hook.remove()
+    return kept[0]
+
+
+def rows(values):
+    tensor = values[0] if isinstance(values, tuple) else values
+    return tensor.detach().double().numpy().reshape(-1, tensor.shape[-1])
+
+
+def low_rank_map(x, y, factors, rank):
+    """Ridge regression, its fitted values cut to the directions in which they vary most."""
+    share = (factors / factors.sum())[:, None]
+    x_mean, y_mean = (share * x).sum(0), (share * y).sum(0)
+    gram = (share * (x - x_mean)).T @ (x - x_mean)
+    damped = gram + 1e-2 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    full = np.linalg.solve(damped, (share * (x - x_mean)).T @ (y - y_mean))
+    directions = np.linalg.eigh(full.T @ damped @ full)[1][:, -rank:]
+    return lambda inputs: (inputs - x_mean) @ full @ directions @ directions.T + y_mean
 
 
 def watch(module, values):

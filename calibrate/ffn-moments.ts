@@ -80,6 +80,13 @@ export function shareFactor(h: Float32Array, y: Float32Array, from: number, hidd
   return 1 / (squares / hidden + EPSILON);
 }
 
+/** The same by the stream after the block. */
+export function streamFactor(after: Float32Array, from: number, hidden: number): number {
+  let squares = 0;
+  for (let i = from; i < from + hidden; i++) squares += after[i] ** 2;
+  return 1 / (squares / hidden + EPSILON);
+}
+
 /** (x, y, 1) times the square root of a: their products are what is summed. */
 function weighed(rows: Float32Array, width: number): Float32Array {
   const result = rows.slice();

@@ -1,18 +1,14 @@
 /** Runs a model layer by layer over texts and collects the statistics on the way. */
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
 import type { Graph } from '../src/core/graph.ts';
-import { value } from '../src/core/graph-builder.ts';
 import {
   ffnWeightName,
   HEAD_TAP,
   type ModelPieces,
   type ModelSpec,
   POST_NORM_TAPS,
-  type PostNormTap,
   specOfLayer,
-  type Tap,
   tapName,
-  tapWidth,
 } from '../src/core/model.ts';
 import { type JobOptions, type ProgressStage, SILENT } from '../src/core/progress.ts';
 import type { OpenGraph } from '../src/core/runner.ts';
@@ -25,6 +21,7 @@ import { type CalibrationInput, cutSequences } from './sequences.ts';
 import type { LayerKeeper, Statistic, TapValues } from './statistic.ts';
 import { type Crew, openCrew } from './threads.ts';
 import {
+  type AnyTap,
   embedAll,
   floats,
   headFeeds,
@@ -37,6 +34,7 @@ import {
   type Stream,
   withPositions,
   withRunner,
+  withTaps,
 } from './walk.ts';
 
 /** What calibration gets from its caller, so that it knows no runtime and no file format. */
@@ -231,24 +229,10 @@ async function passHead(
   });
 }
 
-type AnyTap = Tap | PostNormTap;
-
 /** The measured values, without those that this model's layers lack. */
 function tapsIn(graph: Graph, layer: number, measured: readonly Statistic[]): AnyTap[] {
   const lacks = (tap: AnyTap) => POST_NORM_TAPS.some((one) => one === tap) && !makesValue(graph, tapName(layer, tap));
   return [...new Set(measured.flatMap(({ taps }) => taps))].filter((tap) => !lacks(tap));
-}
-
-/** The layer's graph with its tapped values as further outputs. */
-function withTaps(graph: Graph, layer: number, taps: readonly AnyTap[], spec: ModelSpec): Graph {
-  const outputs = taps.map((tap) => {
-    const name = tapName(layer, tap);
-    if (!makesValue(graph, name))
-      throw new LacunaError('mismatch', `The graph of layer ${layer} makes no value "${name}", which is measured`);
-    return value(name, 'float32', ['batch_size', 'sequence_length', tapWidth(tap, spec)]);
-  });
-  const already = new Set(graph.outputs.map(({ name }) => name));
-  return { ...graph, outputs: [...graph.outputs, ...outputs.filter(({ name }) => !already.has(name))] };
 }
 
 /** L2 norms of down_proj's columns, summed in float64. */

@@ -1,4 +1,5 @@
 /** Sends sequences through a model a layer at a time. Memory holds one layer's weights and all residual streams. */
+import type { Products } from '../src/core/arriving.ts';
 import { LacunaError, throwIfAborted } from '../src/core/errors.ts';
 import { attr, type Graph, type Initializer } from '../src/core/graph.ts';
 import { GraphBuilder, value } from '../src/core/graph-builder.ts';
@@ -9,12 +10,16 @@ import {
   type ModelSpec,
   PER_LAYER_EMBEDDING_WEIGHT,
   PER_LAYER_IDS,
+  type PostNormTap,
+  type Tap,
+  tapName,
+  tapWidth,
 } from '../src/core/model.ts';
 import type { OpenGraph, Runner, RuntimeTensor } from '../src/core/runner.ts';
 import { selectRows, type TensorExpr } from '../src/core/tensor.ts';
 import { bitsOf, EXPONENT_MASK } from './float-bins.ts';
 import type { Sequence } from './sequences.ts';
-import type { HeadContext } from './statistic.ts';
+import type { HeadContext, TapValues } from './statistic.ts';
 
 export interface WalkOptions {
   readonly openGraph: OpenGraph;
@@ -216,6 +221,83 @@ export function partThatMakes(graph: Graph, name: string, width: number): Graph 
 
 export function makesValue(graph: Graph, name: string): boolean {
   return graph.nodes.some(({ outputs }) => outputs.includes(name));
+}
+
+/** A value that layers make. */
+export type AnyTap = Tap | PostNormTap;
+
+/** The layer's graph with its tapped values as further outputs. */
+export function withTaps(graph: Graph, layer: number, taps: readonly AnyTap[], spec: ModelSpec): Graph {
+  const outputs = taps.map((tap) => {
+    const name = tapName(layer, tap);
+    if (!makesValue(graph, name))
+      throw new LacunaError('mismatch', `The graph of layer ${layer} makes no value "${name}", which is measured`);
+    return value(name, 'float32', ['batch_size', 'sequence_length', tapWidth(tap, spec)]);
+  });
+  const already = new Set(graph.outputs.map(({ name }) => name));
+  return { ...graph, outputs: [...graph.outputs, ...outputs.filter(({ name }) => !already.has(name))] };
+}
+
+/** Sums of float32: what a stream may differ from the sum of its parts. */
+const SUM_TOLERANCE = 1e-4;
+
+/** The stream past a layer, with `changed` in place of what the FFN block added. Throws `unsupported` where more happens to that. */
+export function withAdded(
+  { tokens, values }: Stream,
+  layer: number,
+  { ffn_residual: before, ffn_out: added }: TapValues,
+  changed: Float32Array,
+): Stream {
+  const name = hiddenName(layer + 1);
+  const stream = values.get(name);
+  const data = stream === undefined ? new Float32Array(0) : floats(stream, name);
+  if (stream === undefined || data.length !== added.length || !isSum(data, before, added))
+    throw new LacunaError(
+      'unsupported',
+      `In layer ${layer}, more happens to what the FFN block adds than that it is added`,
+      {
+        hint: 'Only in models with one residual stream can something else be added. Calibrate without --with ffn-effect, plan without --preset replace.',
+      },
+    );
+  const next = before.map((entry, i) => entry + changed[i]);
+  return { tokens, values: new Map(values).set(name, { ...stream, data: next }) };
+}
+
+function isSum(sum: Float32Array, a: Float32Array, b: Float32Array): boolean {
+  for (let i = 0; i < sum.length; i++)
+    if (Math.abs(sum[i] - a[i] - b[i]) > SUM_TOLERANCE * (1 + Math.abs(a[i]) + Math.abs(b[i]))) return false;
+  return true;
+}
+
+/** Products of the runtime, and the end of their sessions. The first product of a kind opens its session. */
+export function openProducts(openGraph: OpenGraph): Products & { close(): Promise<void> } {
+  const squarer = openSquarer(openGraph);
+  let runner: Promise<Runner> | undefined;
+  return {
+    square: squarer.square,
+    async times(x, m, width) {
+      runner ??= openGraph(productGraph());
+      const rows = (data: Float32Array): RuntimeTensor => ({
+        dtype: 'float32',
+        dims: [data.length / width, width],
+        data,
+      });
+      const { product } = await (await runner).run({ x: rows(x), m: rows(m) });
+      return floats(product, 'product');
+    },
+    async close() {
+      await squarer.close();
+      await (await runner)?.close();
+    },
+  };
+}
+
+/** x [n, width], m [rows, width] -> x mᵀ. */
+function productGraph(): Graph {
+  const g = new GraphBuilder('product');
+  g.contrib('FusedMatMul', ['x', 'm'], { attributes: { transB: attr.int(1) }, outputs: ['product'] });
+  const matrix = (name: string, rows: string, columns: string) => value(name, 'float32', [rows, columns]);
+  return g.graph([matrix('x', 'n', 'width'), matrix('m', 'rows', 'width')], [matrix('product', 'n', 'rows')]);
 }
 
 /** Multiplies values by themselves. The first product opens its session. */

@@ -54,7 +54,7 @@ const REPLACED: Plan = {
       repair: {
         rank: 1,
         tensors: { reduce: 'r', expand: 'e', offset: 'o' },
-        gate: { threshold: 0.03, curvature: -0.5, intercept: 1, tensors: { slope: 's' } },
+        gate: { threshold: 0.03, curvature: -0.5, intercept: 1, tensors: { slope: 's', quantiles: 'q' } },
       },
       expected: { skipped: 0.5, bytesPerToken: 60 },
       why: 'made up',
@@ -66,6 +66,7 @@ const MAP: PlanTensors = new Map([
   ['e', { shape: [2, 1], data: Float32Array.of(3, 4) }],
   ['o', { shape: [2], data: Float32Array.of(5, 6) }],
   ['s', { shape: [2], data: Float32Array.of(7, 8) }],
+  ['q', { shape: [65], data: new Float32Array(65) }],
 ]);
 
 let folder = '';

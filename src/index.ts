@@ -88,6 +88,7 @@ export {
   type PresetWords,
   plan,
 } from './pipeline/plan.ts';
+export { type RefitOptions, refit } from './pipeline/refit.ts';
 export { type ReportOptions, type ReportResult, report } from './pipeline/report.ts';
 export type {
   BoundedMean,

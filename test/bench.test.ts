@@ -171,8 +171,9 @@ const SCRIPTS: readonly Script[] = [
     tables: [
       {
         columns: {
-          'asked for': SHARE,
+          asked: SHARE,
           gate: /^(yes|no)$/,
+          maps: /^(in turn|alone)$/,
           blocks: NUMBER,
           'map and gate': SHARE,
           skipped: SHARE,
@@ -181,7 +182,7 @@ const SCRIPTS: readonly Script[] = [
           KL: NUMBER,
           PyTorch: /^$/,
         },
-        rows: 2,
+        rows: 4,
       },
     ],
     says: [/Transformers’ figures are left out: .* ended with SIGILL/],

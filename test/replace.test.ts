@@ -21,8 +21,8 @@ const REPLACE = ['--preset', 'replace', '--skip', '0.25', '--bytes', '0.12'];
 beforeAll(async () => {
   const fit = ['--data', join(texts, 'fit.txt'), '--tokens', '3072', '--with', 'ffn-moments', 'ffn-effect'];
   await run('calibrate', tinyLlama, '-o', at('statistics.json'), ...fit);
-  await run('plan', at('statistics.json'), '-o', at('gated.json'), ...REPLACE, '--gate');
-  await run('plan', at('statistics.json'), '-o', at('whole.json'), ...REPLACE);
+  await run('plan', at('statistics.json'), '-o', at('gated.json'), ...REPLACE);
+  await run('plan', at('statistics.json'), '-o', at('whole.json'), ...REPLACE, '--no-gate');
   await run('convert', tinyLlama, '-o', at('dense'));
 }, 240_000);
 

@@ -126,6 +126,7 @@ export function openDouble(
       run: async (feeds) => {
         if (graph.name === 'embed') return embed(feeds, graph.initializers[0].data);
         if (graph.name === 'square') return { square: await square(feeds.x) };
+        if (graph.name === 'product') return { product: times(feeds.x, feeds.m) };
         if (graph.name === 'head') return head(feeds[hiddenName(SPEC.numHiddenLayers)]);
         return runLayer(Number(graph.name.slice(5)), feeds, change);
       },
@@ -221,6 +222,13 @@ export async function squareOf(x: Float32Array, width: number): Promise<Float32A
 
 async function square({ dims: [, width], data }: RuntimeTensor): Promise<RuntimeTensor> {
   return { dtype: 'float32', dims: [width, width], data: await squareOf(Float32Array.from(data, Number), width) };
+}
+
+/** x mᵀ, as `Products` has it. */
+function times(x: RuntimeTensor, m: RuntimeTensor): RuntimeTensor {
+  const [[n, width], [rows]] = [x.dims, m.dims];
+  const data = product(Float32Array.from(m.data, Number), Float32Array.from(x.data, Number), n, rows, width);
+  return { dtype: 'float32', dims: [n, rows], data };
 }
 
 /** weight [rows, columns] times each token's vector. */

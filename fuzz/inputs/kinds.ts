@@ -175,6 +175,18 @@ export const KINDS: readonly Kind[] = [
   { name: 'plan', weight: 2, folder: 'plan', uses: PLAN_USES },
   { name: 'plan-skip', weight: 1, folder: 'plan-skip', uses: PLAN_USES },
   {
+    name: 'plan-replace',
+    weight: 1,
+    folder: 'plan-replace',
+    uses: [
+      ...PLAN_USES,
+      command(
+        2,
+        `refit SEEDS/checkpoint --plan INPUT/plan.json -o OUTPUT --data SEEDS/text.txt --tokens 2048 ${QUIET}`,
+      ),
+    ],
+  },
+  {
     name: 'plan-auto',
     weight: 1,
     folder: 'plan-auto',

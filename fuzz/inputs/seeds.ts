@@ -1,5 +1,5 @@
 /** The sound inputs from which all others are made: small, of every kind, made by the commands themselves. */
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { writeSafetensors } from '../../formats/safetensors/index.ts';
 import { elementCount } from '../../src/core/dtype.ts';
@@ -66,7 +66,8 @@ export async function makeSeeds(folder: string, fixtures: string): Promise<void>
   writeFileSync(at('text.txt'), text);
   writeTexts(at('texts'), text.slice(0, 3000));
   const small = ['--data', at('text.txt'), '--threads', '1', '--quiet'];
-  for (const kind of ['statistics', 'shard', 'other-shard', 'plan', 'plan-skip', 'plan-auto']) mkdirSync(at(kind));
+  for (const kind of ['statistics', 'shard', 'other-shard', 'plan', 'plan-skip', 'plan-replace', 'plan-auto'])
+    mkdirSync(at(kind));
   await lacuna(['convert', at('checkpoint'), '-o', at('folder'), '--dtype', 'fp32,int4', '--quiet']);
   await lacuna(['calibrate', at('checkpoint'), '-o', at('statistics', 'statistics.json'), ...small]);
   for (const [i, name] of ['shard', 'other-shard'].entries())
@@ -74,9 +75,20 @@ export async function makeSeeds(folder: string, fixtures: string): Promise<void>
   const plan = ['plan', at('statistics', 'statistics.json'), '-o'];
   await lacuna([...plan, at('plan', 'plan.json'), '--preset', 'top-k', '--keep', '0.3']);
   await lacuna([...plan, at('plan-skip', 'plan.json'), '--preset', 'ffn-skip', '--cold-start', '0', '--cold-end', '2']);
+  await makeReplacedPlan(at('plan-replace', 'plan.json'), at('checkpoint'), small);
   writePlanOfMix(at('plan-auto', 'plan.json'), at('plan', 'plan.json'));
   await lacuna(['sparsify', at('folder'), '--plan', at('plan', 'plan.json'), '-o', at('sparse'), '--quiet']);
   writeFigures(at('report'), at('sparse', 'lacuna.json'), at('statistics'));
+}
+
+/** A plan whose blocks have maps and gates beside them, from statistics that are not left. */
+async function makeReplacedPlan(path: string, checkpoint: string, small: readonly string[]): Promise<void> {
+  const statistics = `${path}.statistics`;
+  mkdirSync(statistics);
+  const measured = join(statistics, 'statistics.json');
+  await lacuna(['calibrate', checkpoint, '-o', measured, '--with', 'ffn-moments', 'ffn-effect', ...small]);
+  await lacuna(['plan', measured, '-o', path, '--preset', 'replace', '--bytes', '0.9']);
+  rmSync(statistics, { recursive: true });
 }
 
 /** What a page is made of: a manifest, and figures of every kind. No model is read. */

@@ -17,6 +17,7 @@ import { EXIT, type Io, type OutputStream } from './io.ts';
 import { registerOps } from './ops.ts';
 import { registerPlan } from './plan.ts';
 import { createProgress } from './progress.ts';
+import { registerRefit } from './refit.ts';
 import { registerReport } from './report.ts';
 import { registerRun } from './run.ts';
 import { registerSparsify } from './sparsify.ts';
@@ -30,6 +31,7 @@ const COMMANDS: readonly RegisterCommand[] = [
   registerVerify,
   registerCalibrate,
   registerPlan,
+  registerRefit,
   registerSparsify,
   registerEval,
   registerBench,

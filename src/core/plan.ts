@@ -52,7 +52,8 @@ export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLen
  * input, y what the block would add to the stream. With a `gate`, only for tokens whose expected error, a share of the
  * stream's energy, is at most the threshold: slope x + curvature |x|^2 + intercept (src/plan/error-gate.ts). The others run
  * the block. `tensors` names float32 tensors of the plan by role: `reduce` [rank, hidden], `expand` [hidden, rank],
- * `offset` [hidden], `slope` [hidden].
+ * `offset` [hidden], `slope` [hidden]; `quantiles` [GATE_QUANTILES] are the expected errors of the tokens past the warm-up that
+ * it was fitted to, the least and the largest with equal shares of the tokens between them. Thresholds are moved by them.
  */
 export const repairSchema = z.strictObject({
   rank: z.int().min(1),
@@ -62,7 +63,7 @@ export const repairSchema = z.strictObject({
       threshold: z.number(),
       curvature: z.number(),
       intercept: z.number(),
-      tensors: z.strictObject({ slope: z.string() }),
+      tensors: z.strictObject({ slope: z.string(), quantiles: z.string() }),
     })
     .optional(),
 });
@@ -168,6 +169,9 @@ export function actionsOf({ block: _, dtype: __, expected: ___, why: ____, ...ac
   return Object.entries(actions).flatMap(([name, value]) => (value === undefined ? [] : [name]));
 }
 
+/** Numbers that say how the errors that a gate expects are distributed. */
+export const GATE_QUANTILES = 65;
+
 /** The tensors that a repair names, with the shape that each has in a model of this width. */
 export function repairTensors({ rank, tensors, gate }: Repair, hidden: number) {
   const own = [
@@ -175,7 +179,9 @@ export function repairTensors({ rank, tensors, gate }: Repair, hidden: number) {
     { name: tensors.expand, shape: [hidden, rank] },
     { name: tensors.offset, shape: [hidden] },
   ];
-  return gate === undefined ? own : [...own, { name: gate.tensors.slope, shape: [hidden] }];
+  if (gate === undefined) return own;
+  const { slope, quantiles } = gate.tensors;
+  return [...own, { name: slope, shape: [hidden] }, { name: quantiles, shape: [GATE_QUANTILES] }];
 }
 
 export function neuronChoice({ measure, cut }: Choice): NeuronChoice {

@@ -132,7 +132,8 @@ export async function writeSparse(
   return { output, report, files: manifest.files };
 }
 
-function checkSameModel(model: Pick<DenseModel, 'fingerprint' | 'path'>, plan: Plan): void {
+/** Throws `mismatch` for a plan of another model. */
+export function checkSameModel(model: Pick<DenseModel, 'fingerprint' | 'path'>, plan: Plan): void {
   if (model.fingerprint === plan.model.fingerprint) return;
   throw new LacunaError(
     'mismatch',

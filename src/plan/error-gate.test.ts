@@ -24,10 +24,10 @@ describe('the error that is expected at an input', () => {
   it.each([
     ['by its direction', (x: Float32Array) => 0.5 + 0.01 * x[1]],
     ['by its distance', (x: Float32Array) => 0.1 + 0.02 * x.reduce((sum, value, i) => sum + (value - i) ** 2, 0)],
-  ])('is found where it grows %s', (_, errorAt) => {
+  ])('is found where it grows %s', async (_, errorAt) => {
     const x = inputs();
     const errors = Float64Array.from({ length: TOKENS }, (_, token) => errorAt(row(x, token)));
-    const gate = fitErrorGate(x, errors, HIDDEN);
+    const gate = await fitErrorGate(x, errors, HIDDEN);
     const expected = Array.from({ length: TOKENS }, (_, token) => expectedError(gate, row(x, token)));
     // The ridge draws all numbers to the mean alike, and what is above the 99 % quantile counts less.
     expect(correlation(expected, [...errors])).toBeGreaterThan(0.97);
@@ -35,11 +35,11 @@ describe('the error that is expected at an input', () => {
     expect(mean(expected)).toBeCloseTo(mean(errors), 2);
   });
 
-  it('is the mean where inputs say nothing, and does not follow a single token', () => {
+  it('is the mean where inputs say nothing, and does not follow a single token', async () => {
     const x = inputs();
     const errors = new Float64Array(TOKENS).fill(0.25);
     errors[7] = 1000;
-    const gate = fitErrorGate(x, errors, HIDDEN);
+    const gate = await fitErrorGate(x, errors, HIDDEN);
     for (const token of [0, 7, 100]) expect(expectedError(gate, row(x, token))).toBeCloseTo(0.25, 6);
   });
 });

@@ -3,6 +3,7 @@
  * on a sample. The square is the leverage of an input among inputs that vary alike in all directions. The leverage by
  * second moments takes a matrix, and tells near tokens from far ones less well (docs/plans.md, "The preset replace").
  */
+import { GATE_QUANTILES } from '../core/plan.ts';
 import { cholesky, solveLower, solveUpper } from './low-rank-fit.ts';
 
 /** Added to the moments of inputs of variance 1, so that a sample of a few tokens an input does not fit its own noise. */
@@ -18,28 +19,39 @@ export interface ErrorGate {
   readonly intercept: number;
 }
 
-/** Fitted to inputs x, [tokens, h], and the error at each. */
-export function fitErrorGate(x: Float32Array, errors: Float64Array, hidden: number): ErrorGate {
+/** xᵀ x of rows [n, width]. */
+type Square = (x: Float32Array, width: number) => Promise<ArrayLike<number>>;
+
+/** Fitted to inputs x, [tokens, h], and the error at each. `square` multiplies where there is something faster than loops. */
+export async function fitErrorGate(
+  x: Float32Array,
+  errors: Float64Array,
+  hidden: number,
+  square: Square = squareHere,
+): Promise<ErrorGate> {
   const tokens = errors.length;
-  const width = hidden + 1;
   const means = columnMeans(x, hidden);
-  // Of x - mean and |x - mean|^2, side by side.
-  const features = new Float64Array(tokens * width);
+  const wanted = clipped(errors);
+  const mean = wanted.reduce((sum, error) => sum + error, 0) / Math.max(1, tokens);
+  // Of x - mean, |x - mean|^2 and what is wanted, side by side.
+  const width = hidden + 2;
+  const features = new Float32Array(tokens * width);
   for (let token = 0; token < tokens; token++) {
-    let square = 0;
+    let sum = 0;
     for (let i = 0; i < hidden; i++) {
       const value = x[token * hidden + i] - means[i];
       features[token * width + i] = value;
-      square += value * value;
+      sum += value * value;
     }
-    features[token * width + hidden] = square;
+    features[token * width + hidden] = sum;
+    features[token * width + hidden + 1] = wanted[token];
   }
   const centres = columnMeans(features, width);
   const scales = columnDeviations(features, centres, width);
-  for (let i = 0; i < features.length; i++) features[i] = (features[i] - centres[i % width]) / scales[i % width];
-  const wanted = clipped(errors);
-  const mean = wanted.reduce((sum, error) => sum + error, 0) / Math.max(1, tokens);
-  const weights = ridgeWeights(features, wanted, mean, width).map((weight, i) => weight / scales[i]);
+  for (let i = 0, column = 0; i < features.length; i++, column = (column + 1) % width)
+    features[i] = (features[i] - centres[column]) / scales[column];
+  const gram = await square(features, width);
+  const weights = ridgeWeights(gram, tokens, hidden + 1).map((weight, i) => (weight * scales[hidden + 1]) / scales[i]);
   // |x - mean|^2 = |x|^2 - 2 mean x + |mean|^2
   const curvature = weights[hidden];
   const slope = Float32Array.from({ length: hidden }, (_, i) => weights[i] - 2 * curvature * means[i]);
@@ -55,17 +67,35 @@ export function expectedError({ slope, curvature, intercept }: ErrorGate, x: Arr
   return sum;
 }
 
+/** `GATE_QUANTILES` of the errors that are expected, which are ascending: between two of them, as if they were spread evenly. */
+export function errorQuantiles(ascending: Float64Array): Float32Array {
+  return Float32Array.from({ length: GATE_QUANTILES }, (_, i) => between(ascending, i / (GATE_QUANTILES - 1)));
+}
+
+/** The expected error that this share of the tokens is below. */
+export function thresholdAt(quantiles: Float32Array, share: number): number {
+  return between(quantiles, Math.min(1, Math.max(0, share)));
+}
+
+function between(ascending: Float32Array | Float64Array, share: number): number {
+  const place = share * (ascending.length - 1);
+  const low = Math.floor(place);
+  const next = ascending[Math.min(low + 1, ascending.length - 1)];
+  return ascending[low] + (place - low) * (next - ascending[low]);
+}
+
 function columnMeans(matrix: ArrayLike<number>, width: number): Float64Array {
   const sums = new Float64Array(width);
-  for (let i = 0; i < matrix.length; i++) sums[i % width] += matrix[i];
+  for (let i = 0, column = 0; i < matrix.length; i++, column = (column + 1) % width) sums[column] += matrix[i];
   const rows = Math.max(1, matrix.length / width);
   return sums.map((sum) => sum / rows);
 }
 
 /** 1 for a column that does not vary. */
-function columnDeviations(matrix: Float64Array, means: Float64Array, width: number): Float64Array {
+function columnDeviations(matrix: Float32Array, means: Float64Array, width: number): Float64Array {
   const sums = new Float64Array(width);
-  for (let i = 0; i < matrix.length; i++) sums[i % width] += (matrix[i] - means[i % width]) ** 2;
+  for (let i = 0, column = 0; i < matrix.length; i++, column = (column + 1) % width)
+    sums[column] += (matrix[i] - means[column]) ** 2;
   const rows = Math.max(1, matrix.length / width);
   return sums.map((sum) => Math.sqrt(sum / rows) || 1);
 }
@@ -76,20 +106,25 @@ function clipped(errors: Float64Array): Float64Array {
   return errors.map((error) => Math.min(error, most));
 }
 
-/** (FᵀF / n + ridge)⁻¹ Fᵀ(y - mean) / n */
-function ridgeWeights(features: Float64Array, wanted: Float64Array, mean: number, width: number): Float64Array {
+/** (FᵀF / n + ridge)⁻¹ Fᵀy / n, of the products of F and y side by side, [width + 1, width + 1]. */
+function ridgeWeights(products: ArrayLike<number>, tokens: number, width: number): Float64Array {
   const gram = new Float64Array(width * width);
   const right = new Float64Array(width);
-  const tokens = Math.max(1, wanted.length);
-  for (let token = 0; token < wanted.length; token++) {
-    const row = features.subarray(token * width, (token + 1) * width);
-    for (let i = 0; i < width; i++) {
-      const factor = row[i] / tokens;
-      right[i] += factor * (wanted[token] - mean);
-      for (let j = 0; j <= i; j++) gram[i * width + j] += factor * row[j];
-    }
+  for (let i = 0; i < width; i++) {
+    for (let j = 0; j < width; j++) gram[i * width + j] = products[i * (width + 1) + j] / Math.max(1, tokens);
+    gram[i * width + i] += RIDGE;
+    right[i] = products[i * (width + 1) + width] / Math.max(1, tokens);
   }
-  for (let i = 0; i < width; i++) gram[i * width + i] += RIDGE;
   const lower = cholesky(gram, width);
   return solveUpper(lower, solveLower(lower, right, width, 1), width, 1);
+}
+
+async function squareHere(x: Float32Array, width: number): Promise<Float64Array> {
+  const result = new Float64Array(width * width);
+  for (let start = 0; start < x.length; start += width) {
+    const row = x.subarray(start, start + width);
+    for (let i = 0; i < width; i++) for (let j = 0; j <= i; j++) result[i * width + j] += row[i] * row[j];
+  }
+  for (let i = 0; i < width; i++) for (let j = 0; j < i; j++) result[j * width + i] = result[i * width + j];
+  return result;
 }

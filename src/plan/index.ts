@@ -1,5 +1,6 @@
 /** Statistics -> Plan. */
 import * as z from 'zod';
+import type { FitStandIn } from '../core/arriving.ts';
 import type { MeasureName } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { HostCosts } from '../core/host-costs.ts';
@@ -7,6 +8,7 @@ import { checkArgument } from '../core/options.ts';
 import {
   type AimedPlan,
   type Host,
+  layerOfBlock,
   PLAN_FORMAT,
   PLAN_VERSION,
   type Plan,
@@ -176,7 +178,7 @@ function checkPrefill(prefill: Plan['prefill'], blocks: Plan['blocks']): void {
   const gone = blocks.find(({ repair }) => repair !== undefined && repair.gate === undefined);
   if (prefill === 'sparse' || gone === undefined) return;
   throw new LacunaError('usage', `${gone.block} is replaced for every token, so its prefill cannot be dense`, {
-    hint: 'Leave out --prefill dense, or let a gate decide: --gate.',
+    hint: 'Leave out --prefill dense, or let a gate decide: leave out --no-gate.',
   });
 }
 
@@ -196,4 +198,51 @@ export async function retune(
   const preset = presetNamed(plan.preset);
   const corrected = { ...plan, ...(await preset.retune(plan, tensors, statistics, realised, readSums)) };
   return { ...corrected, blocks: withTimes(corrected.blocks, plan.host, plan.model, costs) };
+}
+
+/** What `refitter` collects. */
+export interface Refitter {
+  /** Layers with blocks that are fitted, ascending. */
+  readonly layers: readonly number[];
+  /** To be called for each of these layers, in order. */
+  readonly standInFor: FitStandIn;
+  /** The plan with the blocks as they were fitted, and its tensors. `tokens`: how many they were fitted to. */
+  refitted(tokens: number): PlanWithTensors;
+}
+
+/** Whether plans of a preset have blocks that are fitted to what arrives at them. */
+export function isRefitted(preset: string): boolean {
+  return presetNamed(preset).refit !== undefined;
+}
+
+/**
+ * Fits the blocks of a plan anew, one after the other, as a walk through the model comes to them. Throws `unsupported` for a
+ * plan in which nothing is fitted.
+ */
+export function refitter(plan: AimedPlan, tensors: PlanTensors): Refitter {
+  const { refit } = presetNamed(plan.preset);
+  if (refit === undefined) {
+    const fitting = ANY.filter((one) => one.refit !== undefined).map(({ name }) => name);
+    throw new LacunaError('unsupported', `A plan of the preset ${plan.preset} has nothing that is fitted`, {
+      hint: `Give a plan of: ${fitting.join(', ')}.`,
+    });
+  }
+  const byLayer = new Map(plan.blocks.map((block) => [layerOfBlock(block.block), block]));
+  const made = new Map(tensors);
+  return {
+    layers: [...byLayer.keys()].sort((a, b) => a - b),
+    async standInFor(layer, tokens, products) {
+      const block = byLayer.get(layer);
+      const fitted = block && (await refit(plan, block, tokens, products));
+      if (fitted === undefined) throw new RangeError(`Nothing is fitted in layer ${layer}`);
+      byLayer.set(layer, fitted.block);
+      for (const [name, tensor] of fitted.tensors) made.set(name, tensor);
+      return fitted.standIn;
+    },
+    refitted(tokens) {
+      const blocks = plan.blocks.map((block) => byLayer.get(layerOfBlock(block.block)) ?? block);
+      const note = `Fitted anew to ${tokens} tokens, block after block, each to what arrives when those before it are replaced.`;
+      return { plan: { ...plan, blocks, notes: [...(plan.notes ?? []), note] }, tensors: made };
+    },
+  };
 }

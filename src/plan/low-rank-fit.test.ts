@@ -1,7 +1,7 @@
 /** Maps that are known beforehand, found again from moments. */
 import { describe, expect, it } from 'vitest';
 import type { FfnMoments } from '../core/ffn-moments.ts';
-import { fitLowRank, offsetOf } from './low-rank-fit.ts';
+import { fitLowRank, lowRankMap } from './low-rank-fit.ts';
 import { normal, seeded } from './testing/statistics.ts';
 
 const [HIDDEN, TOKENS] = [12, 2000];
@@ -33,7 +33,7 @@ function apply(moments: FfnMoments, rank: number, x: Float64Array): number[] {
   const z = Array.from({ length: rank }, (_, r) =>
     x.reduce((sum, value, i) => sum + fit.reduce[r * HIDDEN + i] * value, 0),
   );
-  return Array.from(offsetOf(fit, moments, rank), (offset, i) =>
+  return Array.from(lowRankMap(fit, moments, rank).offset, (offset, i) =>
     z.reduce((sum, value, r) => sum + fit.expand[i * columns + r] * value, offset),
   );
 }

@@ -16,6 +16,9 @@ const RIDGE = 1e-2;
 const FURTHER_DIRECTIONS = 16;
 const ITERATIONS = 6;
 
+/** What is fitted to. */
+export type LinearMoments = Omit<FfnMoments, 'square'>;
+
 /** y = expand reduce x + offset, where rows of `reduce` come in the order of what they explain. */
 export interface LowRankFit {
   /** [rank, h] */
@@ -27,7 +30,7 @@ export interface LowRankFit {
 }
 
 /** The fit of the largest rank that is wanted; smaller ones are its first rows and columns. */
-export function fitLowRank({ hidden, xx, xy, variance }: FfnMoments, rank: number): LowRankFit {
+export function fitLowRank({ hidden, xx, xy, variance }: LinearMoments, rank: number): LowRankFit {
   const lower = cholesky(damped(xx, hidden), hidden);
   // With L Lᵀ = xx + ridge, the ridge map is xyᵀ L⁻ᵀ L⁻¹, and MᵀM the covariance of what it fits (the ridge counted in).
   const whitened = solveLower(lower, xy, hidden, hidden);
@@ -42,11 +45,7 @@ export function fitLowRank({ hidden, xx, xy, variance }: FfnMoments, rank: numbe
 }
 
 /** meanY - expand reduce meanX, for the first `rank` rows of a fit. */
-export function offsetOf(
-  { reduce, expand }: LowRankFit,
-  { hidden, meanX, meanY }: FfnMoments,
-  rank: number,
-): Float64Array {
+function offsetOf({ reduce, expand }: LowRankFit, { hidden, meanX, meanY }: LinearMoments, rank: number): Float64Array {
   const columns = expand.length / hidden;
   const offset = meanY.slice();
   for (let row = 0; row < rank; row++) {
@@ -55,6 +54,27 @@ export function offsetOf(
     for (let i = 0; i < hidden; i++) offset[i] -= expand[i * columns + row] * inner;
   }
   return offset;
+}
+
+/** The same in float32, as models hold it: `reduce` [rank, h], `expand` [h, rank], `offset` [h]. */
+export interface LowRankMap {
+  readonly reduce: Float32Array;
+  readonly expand: Float32Array;
+  readonly offset: Float32Array;
+}
+
+/** The first `rank` rows of a fit. */
+export function lowRankMap(fit: LowRankFit, moments: LinearMoments, rank: number): LowRankMap {
+  const { hidden } = moments;
+  const columns = fit.expand.length / hidden;
+  const expand = new Float32Array(hidden * rank);
+  for (let row = 0; row < hidden; row++)
+    for (let column = 0; column < rank; column++) expand[row * rank + column] = fit.expand[row * columns + column];
+  return {
+    reduce: Float32Array.from(fit.reduce.subarray(0, rank * hidden)),
+    expand,
+    offset: Float32Array.from(offsetOf(fit, moments, rank)),
+  };
 }
 
 /** A symmetric matrix with the ridge on its diagonal. */

@@ -1,10 +1,12 @@
 /** What a preset is: all that the library and the command line know of one way to choose what is left out. */
 import * as z from 'zod';
+import type { ArrivingTokens, Products, StandIn } from '../core/arriving.ts';
 import type { MeasureName } from '../core/choice.ts';
 import { LacunaError } from '../core/errors.ts';
 import type { HostCosts } from '../core/host-costs.ts';
 import {
   type AimedPlan,
+  type BlockPlan,
   type Host,
   hostSchema,
   type Plan,
@@ -76,6 +78,23 @@ export interface Preset<Name extends string = string, Options extends PresetOpti
     realised: Realised,
     readSums: ReadSums,
   ): Corrected | Promise<Corrected>;
+  /**
+   * One of the plan's blocks fitted to the tokens that arrive when those before it are as planned, and what stands in its
+   * place then. Undefined for a block that nothing is fitted of; absent where there are no others.
+   */
+  readonly refit?: (
+    plan: AimedPlan,
+    block: BlockPlan,
+    tokens: ArrivingTokens,
+    products: Products,
+  ) => Promise<RefittedBlock | undefined>;
+}
+
+export interface RefittedBlock {
+  readonly block: BlockPlan;
+  /** All tensors that the block names. */
+  readonly tensors: PlanTensors;
+  readonly standIn: StandIn;
 }
 
 export type Corrected = Pick<AimedPlan, 'notes' | 'blocks'>;

@@ -73,7 +73,7 @@ const gateOf = ({ repair }: BlockPlan) => repair?.gate ?? { threshold: Number.Na
 
 describe('the preset replace', () => {
   it('replaces a linear block for all tokens past the warm-up, and then one for those near what was fitted', async () => {
-    const made = await planned({ skip: 0.3, gate: true });
+    const made = await planned({ skip: 0.3 });
     expect(made.plan).toMatchObject({
       preset: 'replace',
       prefill: 'sparse',
@@ -90,7 +90,7 @@ describe('the preset replace', () => {
   });
 
   it('names the tensors of each block, and counts what it reads', async () => {
-    const { plan, tensors } = await planned({ skip: 0.3, gate: true });
+    const { plan, tensors } = await planned({ skip: 0.3 });
     const [{ repair, expected }] = plan.blocks;
     expect(repair).toMatchObject({ rank: HIDDEN, tensors: { reduce: 'layers.0.ffn.reduce' } });
     const shape = (name: string) => tensors.get(`layers.0.ffn.${name}`)?.shape;
@@ -102,7 +102,7 @@ describe('the preset replace', () => {
   });
 
   it('finds the map again', async () => {
-    const { tensors } = await planned({ skip: 0.15, gate: true });
+    const { tensors } = await planned({ skip: 0.15 });
     const [reduce, expand] = ['reduce', 'expand'].map((role) => tensors.get(`layers.0.ffn.${role}`)?.data ?? []);
     for (let i = 0; i < HIDDEN; i++) {
       let sum = 0;
@@ -113,7 +113,7 @@ describe('the preset replace', () => {
   });
 
   it('without a gate replaces whole blocks, those of the least error', async () => {
-    const made = await planned({ skip: 0.2 });
+    const made = await planned({ skip: 0.2, gate: false });
     expect(made.plan).toMatchObject({ skipping: null, blocks: [{ block: 'layers.0.ffn' }] });
     expect(made.plan.blocks[0].repair?.gate).toBeUndefined();
     expect(shares(made)).toEqual({ 'layers.0.ffn': 1 });
@@ -121,19 +121,19 @@ describe('the preset replace', () => {
       ['expand', 'offset', 'reduce'].map((role) => `layers.0.ffn.${role}`),
     );
     // In the others some tokens would be far off.
-    await expect(planned({ skip: 0.4 })).rejects.toMatchObject({
+    await expect(planned({ skip: 0.4, gate: false })).rejects.toMatchObject({
       code: 'usage',
       message: '1 of the 5 FFN blocks can be replaced for every token, wanted 2',
     });
-    await expect(planned({ prefill: 'dense' })).rejects.toMatchObject({
+    await expect(planned({ prefill: 'dense', gate: false })).rejects.toMatchObject({
       code: 'usage',
-      hint: expect.stringContaining('--gate'),
+      hint: expect.stringContaining('--no-gate'),
     });
   });
 
   it('weighs what is wrong by what it costs at the end of the model', async () => {
     const costly = { ...statistics, sums: effectSums([1e9, 1, 1, 1, 1]) };
-    const options = { preset: 'replace', skip: 0.1, gate: true } as const;
+    const options = { preset: 'replace', skip: 0.1 } as const;
     const { plan } = await makePlan(costly, options, 'sha', inMemory);
     expect(plan.blocks.map(({ block }) => block)).toEqual(['layers.1.ffn']);
     expect(plan.blocks[0].why).toMatch(/about \d+\.\d{4} nats/);
@@ -149,7 +149,7 @@ describe('the preset replace', () => {
   });
 
   it('is corrected by what was measured, in both directions', async () => {
-    const { plan, tensors } = await planned({ skip: 0.3, gate: true });
+    const { plan, tensors } = await planned({ skip: 0.3 });
     const corrected = (share: number) =>
       retune(plan as AimedPlan, tensors, statistics, { kind: 'skipped-blocks', share }, inMemory);
     const sum = (blocks: readonly BlockPlan[]) =>
@@ -164,7 +164,7 @@ describe('the preset replace', () => {
   });
 
   it.each([
-    [{ skip: 0.999, gate: true }, 'of the FFN blocks can be replaced after warm-up, wanted 99.9 %'],
+    [{ skip: 0.999 }, 'of the FFN blocks can be replaced after warm-up, wanted 99.9 %'],
     [{ bytes: 0.001 }, 'A map of rank 16 takes more than 0.1 % of a block of 16x1000'],
     [{ warmUpTokens: LENGTH }, 'warmUpTokens'],
   ])('is refused for %j', async (options, message) => {

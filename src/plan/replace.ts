@@ -3,6 +3,7 @@
  * the tokens that it was fitted to best, which the gate tells by the block's own input.
  */
 import * as z from 'zod';
+import type { ArrivingTokens, Products } from '../core/arriving.ts';
 import { LacunaError } from '../core/errors.ts';
 import { effectsOf } from '../core/ffn-effect.ts';
 import { type FfnSample, readFfnMoments, readFfnSample } from '../core/ffn-moments.ts';
@@ -12,11 +13,12 @@ import { type AimedPlan, type BlockPlan, layerOfBlock, type PlanTensors, type Re
 import { layerSumsOf, type ReadSums, type Statistics, sumsOf } from '../core/statistics.ts';
 import type { Realised } from '../core/target.ts';
 import { repairBytes, unskippedFfnBytes } from './bytes.ts';
-import { type ErrorGate, expectedError, fitErrorGate } from './error-gate.ts';
+import { type ErrorGate, errorQuantiles, expectedError, fitErrorGate, thresholdAt } from './error-gate.ts';
 import { checkTarget } from './host.ts';
-import { fitLowRank, offsetOf } from './low-rank-fit.ts';
+import { fitLowRank, type LowRankMap, lowRankMap } from './low-rank-fit.ts';
 import { checkCount, share, whole } from './options.ts';
-import { type Corrected, definePreset, type PresetPlan } from './preset.ts';
+import { type Corrected, definePreset, type PresetPlan, type RefittedBlock } from './preset.ts';
+import { type GateTensors, type RepairedBlock, refitBlock } from './refit.ts';
 import { allocate, type Candidate, errorCurve, type Scored } from './replaced-tokens.ts';
 
 const MOMENTS = 'ffn-moments';
@@ -43,8 +45,8 @@ const OPTIONS = {
   skip: share.optional().meta({ title: 'share', description: 'share of FFN blocks to replace' }),
   gate: z
     .boolean()
-    .default(false)
-    .meta({ description: 'let each token decide, and keep the blocks beside their maps' }),
+    .default(true)
+    .meta({ description: 'replace whole blocks for every token, so that their weights leave the file' }),
   bytes: share.default(USUAL_BYTES).meta({
     title: 'share',
     description: "bytes of what stands in a block's place, as a share of the block's own",
@@ -64,6 +66,7 @@ export const replace = definePreset({
   checkTarget,
   plan: planReplace,
   retune: retuneReplace,
+  refit: refitReplaced,
 });
 
 async function planReplace(statistics: Statistics, options: Options, readSums: ReadSums): Promise<PresetPlan> {
@@ -84,7 +87,13 @@ async function planReplace(statistics: Statistics, options: Options, readSums: R
       notes: [noteOn(statistics, chosen, gate)],
       blocks: chosen,
     },
-    tensors: new Map(chosen.flatMap(({ block, repair }) => tensorsOf(fits[layerOfBlock(block)], repair))),
+    tensors: new Map(
+      chosen.flatMap(({ block, repair }) => {
+        const fit = fits[layerOfBlock(block)];
+        const quantiles = errorQuantiles(fit.scored.expected.toSorted());
+        return tensorsOf(fit, { slope: fit.gate.slope, quantiles }, repair);
+      }),
+    ),
   };
 }
 
@@ -103,7 +112,7 @@ function rankFor({ model }: Statistics, { bytes }: Options): number {
 }
 
 /** What was fitted of a layer, and how well it does for the tokens of the sample. */
-interface Fit extends MapTensors {
+interface Fit extends LowRankMap {
   readonly layer: number;
   readonly rank: number;
   /** Share of the variance of what the block adds. */
@@ -121,12 +130,6 @@ interface Fitted {
   readonly effect: number;
 }
 
-interface MapTensors {
-  readonly reduce: Float32Array;
-  readonly expand: Float32Array;
-  readonly offset: Float32Array;
-}
-
 async function fitLayer(
   statistics: Statistics,
   { layer, most, effect }: Fitted,
@@ -138,18 +141,10 @@ async function fitLayer(
   const moments = readFfnMoments(sums, hidden);
   const fit = fitLowRank(moments, most);
   const rank = smallestEnough(fit.explained);
-  const columns = fit.explained.length - 1;
-  const expand = new Float32Array(hidden * rank);
-  for (let row = 0; row < hidden; row++)
-    for (let column = 0; column < rank; column++) expand[row * rank + column] = fit.expand[row * columns + column];
-  const tensors = {
-    reduce: Float32Array.from(fit.reduce.subarray(0, rank * hidden)),
-    expand,
-    offset: Float32Array.from(offsetOf(fit, moments, rank)),
-  };
+  const tensors = lowRankMap(fit, moments, rank);
   const sample = pastWarmUp(readFfnSample(sums, hidden), warmUpTokens);
   const errors = errorsOf(sample, tensors, hidden);
-  const gate = fitErrorGate(sample.x, errors, hidden);
+  const gate = await fitErrorGate(sample.x, errors, hidden);
   const scored = { tokens: sample.tokens, expected: expectedOf(sample, gate, hidden), errors: costsOf(errors, effect) };
   return { layer, ...tensors, rank, explained: fit.explained[rank], gate, errors, scored };
 }
@@ -184,7 +179,7 @@ function pastWarmUp({ positions, factors, x, y }: FfnSample, warmUpTokens: numbe
 }
 
 /** Of each token, which share of the stream's energy a map gets wrong. */
-function errorsOf({ factors, x, y }: PastWarmUp, { reduce, expand, offset }: MapTensors, hidden: number): Float64Array {
+function errorsOf({ factors, x, y }: PastWarmUp, { reduce, expand, offset }: LowRankMap, hidden: number): Float64Array {
   const rank = reduce.length / hidden;
   return factors.map((factor, token) => {
     const input = x.subarray(token * hidden, (token + 1) * hidden);
@@ -217,7 +212,7 @@ function timesVector(matrix: Float32Array, x: ArrayLike<number>, rows: number): 
 }
 
 /** The blocks and thresholds with which the target is met at the least cost, without blocks that few tokens would skip. */
-function gatedBlocks(statistics: Statistics, fits: readonly Fit[], target: number): ReplacedBlock[] {
+function gatedBlocks(statistics: Statistics, fits: readonly Fit[], target: number): RepairedBlock[] {
   const blocks = target * fits.length;
   let candidates: readonly Candidate[] = fits.map(({ layer, scored }) => ({ layer, curve: errorCurve(scored) }));
   for (;;) {
@@ -244,7 +239,7 @@ function outOfReach(target: number, candidates: readonly Candidate[], layers: nu
 }
 
 /** As many blocks as come nearest to the target: those that cost least, but none that is far off for any token. */
-function wholeBlocks(statistics: Statistics, fits: readonly Fit[], target: number): ReplacedBlock[] {
+function wholeBlocks(statistics: Statistics, fits: readonly Fit[], target: number): RepairedBlock[] {
   const count = Math.max(1, Math.round(target * fits.length));
   const costOf = ({ scored: { errors } }: Fit) => errors.reduce((sum, error) => sum + error, 0) / errors.length;
   const usable = fits.filter(({ errors }) => errors.every((error) => error < MOST_WRONG));
@@ -252,15 +247,13 @@ function wholeBlocks(statistics: Statistics, fits: readonly Fit[], target: numbe
     throw new LacunaError(
       'usage',
       `${usable.length} of the ${fits.length} FFN blocks can be replaced for every token, wanted ${count}`,
-      { hint: 'Ask for less with --skip, or let a gate decide: --gate.' },
+      { hint: 'Ask for less with --skip, or let a gate decide: leave out --no-gate.' },
     );
   const chosen = usable.toSorted((a, b) => costOf(a) - costOf(b)).slice(0, count);
   return chosen
     .toSorted((a, b) => a.layer - b.layer)
     .map((fit) => replacedBlock(statistics, fit, { layer: fit.layer, skipped: 1, error: costOf(fit) }));
 }
-
-type ReplacedBlock = BlockPlan & { readonly repair: Repair };
 
 interface Taken {
   readonly layer: number;
@@ -271,7 +264,7 @@ interface Taken {
   readonly threshold?: number;
 }
 
-function replacedBlock({ model }: Statistics, fit: Fit, { skipped, error, threshold }: Taken): ReplacedBlock {
+function replacedBlock({ model }: Statistics, fit: Fit, { skipped, error, threshold }: Taken): RepairedBlock {
   const block = ffnBlock(fit.layer);
   const named = (role: string) => `${block}.${role}`;
   const repair: Repair = {
@@ -282,7 +275,7 @@ function replacedBlock({ model }: Statistics, fit: Fit, { skipped, error, thresh
         threshold,
         curvature: fit.gate.curvature,
         intercept: fit.gate.intercept,
-        tensors: { slope: named('slope') },
+        tensors: { slope: named('slope'), quantiles: named('quantiles') },
       },
     }),
   };
@@ -300,57 +293,94 @@ function whyOf(explained: number, cost: number): string {
 
 type NamedTensor = [string, { shape: number[]; data: Float32Array }];
 
-function tensorsOf(fit: Fit, { tensors, gate, rank }: Repair): NamedTensor[] {
-  const hidden = fit.offset.length;
+function tensorsOf(map: LowRankMap, fitted: GateTensors | undefined, { tensors, gate, rank }: Repair): NamedTensor[] {
+  const hidden = map.offset.length;
   return [
-    [tensors.reduce, { shape: [rank, hidden], data: fit.reduce }],
-    [tensors.expand, { shape: [hidden, rank], data: fit.expand }],
-    [tensors.offset, { shape: [hidden], data: fit.offset }],
-    ...(gate === undefined
-      ? []
-      : [[gate.tensors.slope, { shape: [hidden], data: fit.gate.slope }] satisfies NamedTensor]),
+    [tensors.reduce, { shape: [rank, hidden], data: map.reduce }],
+    [tensors.expand, { shape: [hidden, rank], data: map.expand }],
+    [tensors.offset, { shape: [hidden], data: map.offset }],
+    ...(gate === undefined || fitted === undefined ? [] : gateTensors(gate.tensors, fitted)),
   ];
 }
 
-function noteOn({ tokens, model }: Statistics, blocks: readonly ReplacedBlock[], gate: boolean): string {
+function gateTensors(names: NonNullable<Repair['gate']>['tensors'], { slope, quantiles }: GateTensors): NamedTensor[] {
+  return [
+    [names.slope, { shape: [slope.length], data: slope }],
+    [names.quantiles, { shape: [quantiles.length], data: quantiles }],
+  ];
+}
+
+/** The block fitted to the tokens that arrive when those before it are replaced. */
+async function refitReplaced(
+  { skipping }: AimedPlan,
+  { repair, ...block }: BlockPlan,
+  tokens: ArrivingTokens,
+  products: Products,
+): Promise<RefittedBlock | undefined> {
+  if (repair === undefined) return undefined;
+  const made = await refitBlock({ ...block, repair }, tokens, skipping?.warmUpTokens ?? 0, products);
+  const { map, gate, standIn } = made;
+  return { block: made.block, tensors: new Map(tensorsOf(map, gate, made.block.repair)), standIn };
+}
+
+function noteOn({ tokens, model }: Statistics, blocks: readonly RepairedBlock[], gate: boolean): string {
   const bytes = blocks.reduce((sum, { repair }) => sum + repairBytes(model, repair), 0) / blocks.length;
   const what = `${percent(bytes / unskippedFfnBytes(model, 0))} of a block's bytes`;
   const where = gate ? 'for tokens whose expected error is at most the threshold' : 'for every token';
   return `In place of a block, ${where}, an affine map fitted to ${tokens} tokens. It takes ${what}${gate ? ', its gate included' : ''}.`;
 }
 
-/** The blocks with thresholds moved, so that the share that a model skipped comes to the target. */
-async function retuneReplace(
+/**
+ * The blocks with thresholds moved, so that the share that a model skipped comes to the target. All gated blocks are skipped
+ * more often, or less, by the same factor, but none by more tokens than there are past the warm-up.
+ */
+function retuneReplace(
   plan: AimedPlan,
   tensors: PlanTensors,
   statistics: Statistics,
   { share: realised }: Extract<Realised, { kind: 'skipped-blocks' }>,
-  readSums: ReadSums,
-): Promise<Corrected> {
-  const layers = statistics.model.numHiddenLayers;
-  const effects = effectsOf(sumsOf(statistics, EFFECT));
-  const candidates: Candidate[] = [];
-  for (const { block, repair } of plan.blocks) {
-    if (!isGated(repair)) continue;
-    const layer = layerOfBlock(block);
-    const scored = await scorePlanned(plan, tensors, statistics, { layer, effect: effects[layer] }, repair, readSums);
-    candidates.push({ layer, curve: errorCurve(scored) });
+): Corrected {
+  const { sequenceLength, model } = statistics;
+  const most = 1 - (plan.skipping?.warmUpTokens ?? 0) / sequenceLength;
+  const planned = plan.blocks.flatMap(({ repair, expected }) => (isGated(repair) ? [expected.skipped ?? 0] : []));
+  const sum = planned.reduce((all, share) => all + share, 0);
+  const factor = factorTo(sum + (plan.target.value - realised) * model.numHiddenLayers, planned, most);
+  return { blocks: plan.blocks.map((block) => retunedBlock(statistics, tensors, block, { factor, most })) };
+}
+
+/** By which shares become ones that sum up to `wanted`, where none is above `most`; found by bisection. */
+function factorTo(wanted: number, shares: readonly number[], most: number): number {
+  const sumAt = (factor: number) => shares.reduce((sum, share) => sum + Math.min(most, factor * share), 0);
+  let [low, high] = [0, most / Math.min(...shares.filter((share) => share > 0))];
+  if (!(wanted > 0) || !Number.isFinite(high)) return 0;
+  // To the last bit of float64.
+  for (let i = 0; i < 64; i++) {
+    const middle = (low + high) / 2;
+    if (sumAt(middle) < wanted) low = middle;
+    else high = middle;
   }
-  const planned = plan.blocks.reduce((sum, { expected }) => sum + (expected.skipped ?? 0), 0);
-  const most = candidates.reduce((sum, { curve }) => sum + curve.most, 0);
-  const wanted = Math.min(most, Math.max(0, planned + (plan.target.value - realised) * layers));
-  const taken = new Map(allocate(candidates, wanted)?.map((one) => [one.layer, one]));
-  return { blocks: plan.blocks.map((block) => retunedBlock(statistics, block, taken.get(layerOfBlock(block.block)))) };
+  return high;
 }
 
 /** A threshold that no expected error is below. */
 const NOBODY = -1e6;
 
-function retunedBlock({ model }: Statistics, block: BlockPlan, taken: Taken | undefined): BlockPlan {
+function retunedBlock(
+  { model }: Statistics,
+  tensors: PlanTensors,
+  block: BlockPlan,
+  { factor, most }: { readonly factor: number; readonly most: number },
+): BlockPlan {
   const { repair, expected } = block;
   if (!isGated(repair)) return block;
+  const skipped = Math.min(most, factor * (expected.skipped ?? 0));
+  const quantiles = tensors.get(repair.gate.tensors.quantiles);
+  if (quantiles === undefined)
+    throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${repair.gate.tensors.quantiles}"`, {
+      hint: 'Make the plan again with lacuna plan.',
+    });
   // A block that nobody is to skip: no error is expected to be so far below nothing.
-  const { threshold = NOBODY, skipped = 0 } = taken ?? {};
+  const threshold = skipped > 0 ? thresholdAt(quantiles.data, skipped / most) : NOBODY;
   const bytesPerToken = unskippedFfnBytes(model, skipped) + repairBytes(model, repair);
   return {
     ...block,
@@ -363,31 +393,4 @@ type GatedRepair = Repair & { readonly gate: NonNullable<Repair['gate']> };
 
 function isGated(repair: Repair | undefined): repair is GatedRepair {
   return repair?.gate !== undefined;
-}
-
-async function scorePlanned(
-  { skipping }: AimedPlan,
-  tensors: PlanTensors,
-  statistics: Statistics,
-  { layer, effect }: Omit<Fitted, 'most'>,
-  { tensors: named, gate }: GatedRepair,
-  readSums: ReadSums,
-): Promise<Scored> {
-  const { hiddenSize: hidden } = statistics.model;
-  const tensor = (name: string) => {
-    const found = tensors.get(name);
-    if (found !== undefined) return found.data;
-    throw new LacunaError('mismatch', `The plan's ${ffnBlock(layer)} has no tensor "${name}"`, {
-      hint: 'Make the plan again with lacuna plan.',
-    });
-  };
-  const sums = await readSums(layerSumsOf(statistics, MOMENTS)[layer]);
-  const found = {
-    reduce: tensor(named.reduce),
-    expand: tensor(named.expand),
-    offset: tensor(named.offset),
-  };
-  const sample = pastWarmUp(readFfnSample(sums, hidden), skipping?.warmUpTokens ?? 0);
-  const expected = expectedOf(sample, { ...gate, slope: tensor(gate.tensors.slope) }, hidden);
-  return { tokens: sample.tokens, expected, errors: costsOf(errorsOf(sample, found, hidden), effect) };
 }

@@ -36,7 +36,7 @@ function plan(gate: typeof GATE | undefined, rest: Partial<Plan> = {}): Plan {
       repair: {
         rank: RANK,
         tensors: { reduce: `${layer}.reduce`, expand: `${layer}.expand`, offset: `${layer}.offset` },
-        ...(gate && { gate: { ...gate, tensors: { slope: `${layer}.slope` } } }),
+        ...(gate && { gate: { ...gate, tensors: { slope: `${layer}.slope`, quantiles: `${layer}.quantiles` } } }),
       },
       expected: { skipped: 0.5, bytesPerToken: 0 },
       why: 'a test',

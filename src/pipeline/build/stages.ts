@@ -15,16 +15,18 @@ import {
   type PrecisionName,
 } from '../../core/precision.ts';
 import type { TextScores } from '../../eval/index.ts';
-import { choosesNeurons, furtherStatisticsOf, makePlan } from '../../plan/index.ts';
+import { choosesNeurons, furtherStatisticsOf, isRefitted, makePlan, type PlanWithTensors } from '../../plan/index.ts';
 import { type BenchReport, benchChecked } from '../bench.ts';
-import { calibrateChecked, saveStatistics } from '../calibrate.ts';
+import { calibrateChecked, calibrationInput, saveStatistics } from '../calibrate.ts';
 import { contentOf, openModels } from '../convert.ts';
 import { compareWith, type EvaluateResult, resultOf, scoreModel } from '../evaluate.ts';
 import { isModelFolder, openModelFolder, writeModelFolder } from '../folder/model-folder.ts';
 import { exists } from '../folder/output.ts';
-import { type DenseModel, denseModel, openSource } from '../folder/source.ts';
+import { type DenseModel, denseModel, openPieces, openSource } from '../folder/source.ts';
+import { refitOn } from '../refit.ts';
 import { type RoundedLayers, type RoundOptions, roundLayers } from '../rounding/rounding.ts';
 import { writeSparse } from '../sparsify.ts';
+import { STATISTICS } from '../texts/texts.ts';
 import { DEFAULT_TOKENS, readWindows } from '../texts/windows.ts';
 import { outputsOf } from './keys.ts';
 import { type Build, measuringOptions, optionsFor, type WholeOptions } from './options.ts';
@@ -132,7 +134,8 @@ export async function buildPlan(build: Build, rounded: RoundedLayers | undefined
   const make = async () => {
     const job = await measuringOptions('plan', build);
     const sums = await readStatistics(statistics);
-    const first = await makePlan(sums, { ...options.preset, host }, await sha256File(statistics), readSums, costs);
+    const drawn = await makePlan(sums, { ...options.preset, host }, await sha256File(statistics), readSums, costs);
+    const first = isRefitted(drawn.plan.preset) ? await refitPlan(build, drawn) : drawn;
     const model = await openSparseSource(build, rounded);
     const draft = join(work, `draft-${keys.plan}`);
     await removeModels(work, draft);
@@ -145,6 +148,14 @@ export async function buildPlan(build: Build, rounded: RoundedLayers | undefined
   };
   await stage(output, make);
   return (await readPlan(output)).plan;
+}
+
+/** What the plan fits, fitted to the same tokens as the statistics. */
+async function refitPlan({ options }: Build, drawn: PlanWithTensors): Promise<PlanWithTensors> {
+  const { tokens = DEFAULT_TOKENS, texts } = options;
+  const opened = await openPieces(options.checkpoint, options);
+  const input = await calibrationInput(opened.checkpoint, STATISTICS, { data: texts.fit, tokens });
+  return refitOn(opened, drawn, input, optionsFor('refit', options));
 }
 
 export async function buildSparse(build: Build, rounded: RoundedLayers | undefined): Promise<void> {
