@@ -53,7 +53,8 @@ export const skipSchema = z.strictObject({ threshold: z.number().min(-1), runLen
  * stream's energy, is at most the threshold: slope x + curvature |x|^2 + intercept (src/plan/error-gate.ts). The others run
  * the block. `tensors` names float32 tensors of the plan by role: `reduce` [rank, hidden], `expand` [hidden, rank],
  * `offset` [hidden], `slope` [hidden]; `quantiles` [GATE_QUANTILES] are the expected errors of the tokens past the warm-up that
- * it was fitted to, the least and the largest with equal shares of the tokens between them. Thresholds are moved by them.
+ * it was fitted to, the least and the largest with equal shares of the tokens between them. Thresholds are moved by them, and
+ * stay where a plan has none.
  */
 export const repairSchema = z.strictObject({
   rank: z.int().min(1),
@@ -63,7 +64,7 @@ export const repairSchema = z.strictObject({
       threshold: z.number(),
       curvature: z.number(),
       intercept: z.number(),
-      tensors: z.strictObject({ slope: z.string(), quantiles: z.string() }),
+      tensors: z.strictObject({ slope: z.string(), quantiles: z.string().optional() }),
     })
     .optional(),
 });
@@ -181,7 +182,8 @@ export function repairTensors({ rank, tensors, gate }: Repair, hidden: number) {
   ];
   if (gate === undefined) return own;
   const { slope, quantiles } = gate.tensors;
-  return [...own, { name: slope, shape: [hidden] }, { name: quantiles, shape: [GATE_QUANTILES] }];
+  const moved = quantiles === undefined ? [] : [{ name: quantiles, shape: [GATE_QUANTILES] }];
+  return [...own, { name: slope, shape: [hidden] }, ...moved];
 }
 
 export function neuronChoice({ measure, cut }: Choice): NeuronChoice {

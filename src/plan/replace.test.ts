@@ -1,7 +1,7 @@
 /** The preset replace on blocks that are made up: linear in all inputs, in those near their mean, and in none. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { narrowBits, sampledPositions } from '../core/ffn-moments.ts';
-import type { AimedPlan, BlockPlan } from '../core/plan.ts';
+import { type AimedPlan, type BlockPlan, type Repair, repairTensors } from '../core/plan.ts';
 import type { Statistics, Sums } from '../core/statistics.ts';
 import { triangleSize } from '../core/wide-sums.ts';
 import { makePlan, type PlanOptions, type PlanWithTensors, retune } from './index.ts';
@@ -70,6 +70,11 @@ const planned = (options: object) =>
 const shares = ({ plan }: PlanWithTensors) =>
   Object.fromEntries(plan.blocks.map(({ block, expected }) => [block, expected.skipped]));
 const gateOf = ({ repair }: BlockPlan) => repair?.gate ?? { threshold: Number.NaN };
+
+function withoutQuantiles({ gate, ...repair }: Repair): Repair {
+  if (gate === undefined) throw new Error('a plan without gates');
+  return { ...repair, gate: { ...gate, tensors: { slope: gate.tensors.slope } } };
+}
 
 describe('the preset replace', () => {
   it('replaces a linear block for all tokens past the warm-up, and then one for those near what was fitted', async () => {
@@ -161,6 +166,17 @@ describe('the preset replace', () => {
     expect(gateOf(more.blocks[1]).threshold).toBeLessThan(gateOf(plan.blocks[1]).threshold);
     const none = await corrected(0.9);
     for (const block of none.blocks) expect(gateOf(block).threshold).toBe(-1e6);
+  });
+
+  it('cannot be corrected where gates have no quantiles', async () => {
+    const { plan, tensors } = await planned({ skip: 0.3 });
+    const blocks = plan.blocks.map((block) => ({ ...block, repair: withoutQuantiles(block.repair as Repair) }));
+    expect(blocks.length).toBeGreaterThan(0);
+    expect(repairTensors(blocks[0].repair, HIDDEN).map(({ name }) => name)).toHaveLength(4);
+    const without = { ...plan, blocks } as AimedPlan;
+    await expect(
+      retune(without, tensors, statistics, { kind: 'skipped-blocks', share: 0.25 }, inMemory),
+    ).rejects.toMatchObject({ code: 'mismatch', message: expect.stringContaining('has no quantiles') });
   });
 
   it.each([

@@ -306,7 +306,9 @@ function tensorsOf(map: LowRankMap, fitted: GateTensors | undefined, { tensors, 
 function gateTensors(names: NonNullable<Repair['gate']>['tensors'], { slope, quantiles }: GateTensors): NamedTensor[] {
   return [
     [names.slope, { shape: [slope.length], data: slope }],
-    [names.quantiles, { shape: [quantiles.length], data: quantiles }],
+    ...(names.quantiles === undefined
+      ? []
+      : [[names.quantiles, { shape: [quantiles.length], data: quantiles }] satisfies NamedTensor]),
   ];
 }
 
@@ -374,9 +376,10 @@ function retunedBlock(
   const { repair, expected } = block;
   if (!isGated(repair)) return block;
   const skipped = Math.min(most, factor * (expected.skipped ?? 0));
-  const quantiles = tensors.get(repair.gate.tensors.quantiles);
+  const name = repair.gate.tensors.quantiles;
+  const quantiles = name === undefined ? undefined : tensors.get(name);
   if (quantiles === undefined)
-    throw new LacunaError('mismatch', `The plan's ${block.block} has no tensor "${repair.gate.tensors.quantiles}"`, {
+    throw new LacunaError('mismatch', `The plan's ${block.block} has no quantiles, by which its threshold is moved`, {
       hint: 'Make the plan again with lacuna plan.',
     });
   // A block that nobody is to skip: no error is expected to be so far below nothing.
