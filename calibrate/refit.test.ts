@@ -123,7 +123,7 @@ describe('a walk with stand-ins', () => {
     });
   });
 
-  it('stops when it is told to', async () => {
+  it('is stopped by its signal', async () => {
     const signal = AbortSignal.abort(new Error('enough'));
     await expect(walked(openDouble(), { signal })).rejects.toMatchObject({ code: 'interrupted' });
   });

@@ -64,7 +64,7 @@ struct StoredRows {
       return hn::Mul(entries, hn::Set(Floats(), scales[position * parts + i / kCachePart]));
     return entries;
   }
-  // Asks for the same entries of the next run. Of floats there are so many that the processor does this by itself.
+  // Asks for the same entries of the next run. A cache in fp32 needs no request: the processor reads ahead by itself.
   HWY_INLINE void Fetch(size_t position, size_t i, size_t count) const {
     constexpr size_t kBytes = kFormat == CacheFormat::kInt8 ? sizeof(int8_t) : sizeof(hwy::float16_t);
     if constexpr (kFormat != CacheFormat::kFp32) FetchBytes(start + run_bytes + position * bytes + i * kBytes, count * kBytes);

@@ -63,18 +63,33 @@ double LeastOfShare(const Row& predicted) {
   return largest + std::log(kLeastShare * weights / static_cast<double>(predicted.size()));
 }
 
-std::vector<bool> Chosen(const FewKeys& head, const Row& predicted) {
-  const size_t newest = head.visible - kNewestTokens;
-  std::vector<bool> chosen(head.visible);
-  std::vector<size_t> others;
-  for (size_t j = 0; j < head.visible; ++j) {
-    chosen[j] = j < kFirstTokens || j >= newest;
-    if (!chosen[j]) others.push_back(j);
-  }
-  std::stable_sort(others.begin(), others.end(), [&](size_t a, size_t b) { return predicted[a].value > predicted[b].value; });
-  const size_t most = head.attended - kFirstTokens - kNewestTokens;
+namespace {
+
+// Tokens that scores choose from, those with the largest scores first: as many as may be chosen.
+std::vector<size_t> Largest(const FewKeys& head, const Row& predicted) {
+  std::vector<size_t> largest;
+  for (size_t j = kFirstTokens; j < head.visible - kNewestTokens; ++j) largest.push_back(j);
+  std::stable_sort(largest.begin(), largest.end(), [&](size_t a, size_t b) { return predicted[a].value > predicted[b].value; });
+  largest.resize(head.attended - kFirstTokens - kNewestTokens);
+  return largest;
+}
+
+}  // namespace
+
+bool IsSureOfShare(const FewKeys& head, const Row& predicted) {
   const double least = LeastOfShare(predicted);
-  for (size_t i = 0; i < most && predicted[others[i]].value >= least; ++i) chosen[others[i]] = true;
+  const std::vector<size_t> largest = Largest(head, predicted);
+  // The share of all weight is known as well as the scores are.
+  return std::all_of(largest.begin(), largest.end(), [&](size_t j) {
+    return std::abs(predicted[j].value - least) > 2 * predicted[j].error + 1e-5;
+  });
+}
+
+std::vector<bool> Chosen(const FewKeys& head, const Row& predicted) {
+  std::vector<bool> chosen(head.visible, true);
+  std::fill(chosen.begin() + kFirstTokens, chosen.end() - kNewestTokens, false);
+  const double least = LeastOfShare(predicted);
+  for (size_t j : Largest(head, predicted)) chosen[j] = predicted[j].value >= least;
   return chosen;
 }
 

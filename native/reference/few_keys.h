@@ -30,6 +30,9 @@ Row PredictedScores(const FewKeys& head);
 // The least score with which a token is attended to, if it is not chosen anyway.
 double LeastOfShare(const Row& predicted);
 
+// Whether the errors of predicted scores leave no doubt which of the largest ones predict that share.
+bool IsSureOfShare(const FewKeys& head, const Row& predicted);
+
 // Whether each token is attended to, by predicted scores.
 std::vector<bool> Chosen(const FewKeys& head, const Row& predicted);
 

@@ -358,18 +358,16 @@ INSTANTIATE_TEST_SUITE_P(All, GatedFfnOf, ::testing::ValuesIn(Cases()), CaseName
 TEST_P(GatedFfnOf, AgreesWithPlainLoopsAtOddSizes) {
   testing::ForEachTarget([](const std::string& target) {
     SCOPED_TRACE(target);
-    int compared = 0, taken = 0;
+    int compared = 0;
     uint32_t seed = 1;
     // Around one vector and one block, around one chunk of neurons, around a tile of tokens.
     for (size_t hidden : {2, 7, 32, 65, 300})
       for (size_t neurons : {1, 5, 127, 128, 129, 300})
         for (size_t tokens : {1, 2, 5}) {
-          // Four in a row have each of the options below.
-          if (!testing::Takes(++seed / 4)) continue;
           Options options{.hidden = hidden, .neurons = neurons, .tokens = tokens};
           options.choice = choice();
           options.storage = storage();
-          options.seed = seed;
+          options.seed = ++seed;
           options.offset = seed % 16;
           options.activation = kActivations[seed % 4];
           options.cut = seed % 3 == 0 ? 1.2f : 0.3f;
@@ -380,10 +378,9 @@ TEST_P(GatedFfnOf, AgreesWithPlainLoopsAtOddSizes) {
           options.split = seed % 4 == 1 ? (hidden + 1) / 2 : 0;
           options.records = IsBlocked(storage()) && seed % 2 == 1;
           compared += CheckAgainstLoops(options, testing::OnThreads(3));
-          taken += static_cast<int>(tokens);
           if (HasFailure()) FAIL() << hidden << " x " << neurons << ", " << tokens << " tokens, seed " << seed;
         }
-    EXPECT_GT(8 * compared, 5 * taken);
+    EXPECT_GT(compared, 150);
   });
 }
 

@@ -28,23 +28,6 @@ void ForEachTarget(Check check) {
   hwy::SetSupportedTargetsForTest(0);
 }
 
-// The thread sanitizer makes a case take ten times as long, and looks at which threads touch what, not at the numbers. So
-// its build takes each fourth of cases that are many and alike, of every storage and format. The others take all.
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define LACUNA_WATCHES_THREADS
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define LACUNA_WATCHES_THREADS
-#endif
-#ifdef LACUNA_WATCHES_THREADS
-constexpr size_t kTakesEach = 4;
-#else
-constexpr size_t kTakesEach = 1;
-#endif
-
-inline bool Takes(size_t index) { return index % kTakesEach == 0; }
-
 // One thread for every task: the least ordered way to run them.
 inline Parallel OnThreads(size_t workers) {
   return {nullptr, workers, [](void*, size_t tasks, void (*task)(void*, size_t), void* argument) {
