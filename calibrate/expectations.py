@@ -81,7 +81,7 @@ def moments_of(path):
 
 
 def effects_of(path):
-    """By layer: KL at the end, by the share of the stream that is wrong, where outputs of FFNs are moved to their mean."""
+    """By layer: KL at the end, by the share of the stream that is wrong, where a ridge regression stands in for FFNs."""
     model = load(path)
     ids = torch.tensor([tokens_of(model)[:SEQUENCE_LENGTH]])
     positions = slice(3, None, 4)
@@ -96,20 +96,26 @@ def effect_of(model, layer, ids, dense, positions):
     # What comes last before the residual is added.
     last = getattr(layer, "post_feedforward_layernorm", layer.mlp)
 
-    def move(_, __, out):
-        before = seen[0].double()[0]
-        added = out.double()[0]
+    def replace(_, __, out):
+        before, added, x = seen[0].double()[0], out.double()[0], inputs[0].double()[0]
         factors = 1 / (((before + added) ** 2).mean(1, keepdim=True) + 1e-6)
-        factors[0] = 0
-        mean = (factors * added).sum(0) / factors.sum()
-        moved = added + 0.4 * (mean - added)
-        moved[0] = added[0]
-        shares.append((factors * ((moved - added) ** 2).mean(1, keepdim=True)).sum().item())
-        return moved[None].float()
+        weights = factors[1:] / factors[1:].sum()
+        centre = [(weights * rows[1:]).sum(0) for rows in (x, added)]
+        from_x, to_y = x[1:] - centre[0], added[1:] - centre[1]
+        covariance = from_x.T @ (weights * from_x)
+        ridge = 0.5 * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
+        fit = torch.linalg.solve(covariance + ridge, from_x.T @ (weights * to_y))
+        changed = torch.cat([added[:1], centre[1] + from_x @ fit])
+        shares.append((factors * ((changed - added) ** 2).mean(1, keepdim=True)).sum().item())
+        return changed[None].float()
 
     first = getattr(layer, "pre_feedforward_layernorm", layer.post_attention_layernorm)
-    seen = []
-    hooks = [first.register_forward_pre_hook(lambda _, args: seen.append(args[0])), last.register_forward_hook(move)]
+    seen, inputs = [], []
+    hooks = [
+        first.register_forward_pre_hook(lambda _, args: seen.append(args[0])),
+        layer.mlp.register_forward_pre_hook(lambda _, args: inputs.append(args[0])),
+        last.register_forward_hook(replace),
+    ]
     changed = torch.log_softmax(model(ids).logits[0, positions].double(), -1)
     for hook in hooks:
         hook.remove()

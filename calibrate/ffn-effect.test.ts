@@ -22,6 +22,35 @@ function through(hidden: Float32Array, first: number): Float32Array {
   return stream;
 }
 
+/**
+ * The ridge regression of rows y on rows x by weights, in its usual form: (XᵀX + ridge)⁻¹ XᵀY, solved by elimination.
+ */
+function ridgeRows(x: readonly Float32Array[], y: readonly Float32Array[], weights: readonly number[]): number[][] {
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const meanOf = (rows: readonly Float32Array[]) =>
+    Array.from({ length: HIDDEN }, (_, i) => rows.reduce((sum, row, t) => sum + (weights[t] * row[i]) / total, 0));
+  const [meanX, meanY] = [meanOf(x), meanOf(y)];
+  const moment = (i: number, other: readonly Float32Array[], mean: readonly number[], j: number) =>
+    x.reduce((sum, row, t) => sum + ((weights[t] * (row[i] - meanX[i])) / total) * (other[t][j] - mean[j]), 0);
+  const columns = Array.from({ length: HIDDEN }, (_, i) => i);
+  const variance = columns.reduce((sum, i) => sum + moment(i, x, meanX, i), 0) / HIDDEN;
+  const rows = columns.map((i) => [
+    ...columns.map((j) => moment(i, x, meanX, j) + (i === j ? 0.5 * variance : 0)),
+    ...columns.map((j) => moment(i, y, meanY, j)),
+  ]);
+  for (const [pivot, row] of rows.entries())
+    for (const [other, changed] of rows.entries()) {
+      if (other === pivot) continue;
+      const factor = changed[pivot] / row[pivot];
+      for (let i = 0; i < 2 * HIDDEN; i++) changed[i] -= factor * row[i];
+    }
+  return x.map((row) =>
+    columns.map((j) =>
+      columns.reduce((sum, i) => sum + (row[i] - meanX[i]) * (rows[i][HIDDEN + j] / rows[i][i]), meanY[j]),
+    ),
+  );
+}
+
 /** Of one sequence and layer: the sum of what is moved, and that of the distances at the end. */
 function effect(ids: readonly number[], layer: number): readonly [number, number] {
   let stream = embedded(ids);
@@ -30,16 +59,19 @@ function effect(ids: readonly number[], layer: number): readonly [number, number
     stream = stream.map((value, i) => value + added[i]);
   }
   const added = ffnOut(layer, stream);
-  const rowsOf = (values: Float32Array) =>
-    Array.from({ length: LENGTH }, (_, token) => values.subarray(token * HIDDEN, (token + 1) * HIDDEN));
+  const rowsOf = (values: Float32Array) => ids.map((_, token) => values.subarray(token * HIDDEN, (token + 1) * HIDDEN));
   const [before, own] = [rowsOf(stream), rowsOf(added)];
   const factors = own.map((row, token) => {
     const squares = row.reduce((sum, value, i) => sum + (before[token][i] + value) ** 2, 0);
     return token === 0 ? 0 : 1 / (squares / HIDDEN + 1e-6);
   });
-  const total = factors.reduce((sum, factor) => sum + factor, 0);
-  const mean = (i: number) => own.reduce((sum, row, token) => sum + (factors[token] * row[i]) / total, 0);
-  const changed = added.map((value, i) => (i < HIDDEN ? value : 0.6 * value + 0.4 * mean(i % HIDDEN)));
+  // The double's blocks read the stream as it is.
+  const rows = [[...own[0]]];
+  for (let first = 1; first < ids.length; first += 512)
+    rows.push(
+      ...ridgeRows(before.slice(first, first + 512), own.slice(first, first + 512), factors.slice(first, first + 512)),
+    );
+  const changed = Float32Array.from(rows.flat());
   let moved = 0;
   for (const [token, row] of rowsOf(changed).entries())
     for (const [i, value] of row.entries()) moved += (factors[token] * (value - own[token][i]) ** 2) / HIDDEN;
@@ -50,8 +82,7 @@ function effect(ids: readonly number[], layer: number): readonly [number, number
     ),
   );
   let divergence = 0;
-  // Each fourth position of nine.
-  for (const token of [3, 7]) divergence += apart(rowsOf(whole)[token], rowsOf(copy)[token]);
+  for (let token = 3; token < ids.length; token += 4) divergence += apart(rowsOf(whole)[token], rowsOf(copy)[token]);
   return [moved, divergence];
 }
 
@@ -69,6 +100,18 @@ describe('ffn-effect', () => {
       expect(divergence.data[2 * layer] / sum(1)).toBeCloseTo(1, 4);
       expect(divergence.data[2 * layer + 1]).toBe(2 * 2);
       expect(effectsOf(sums['ffn-effect'])[layer]).toBeCloseTo(sum(1) / 4 / (sum(0) / 16), 3);
+    }
+  });
+
+  it('fits long sequences 512 tokens at a time', async () => {
+    const tokens = Array.from({ length: 530 }, (_, i) => (i * 7 + Math.floor(i / 5)) % 32);
+    const long = { texts: [{ ...input.texts[0], tokens }], sequenceLength: tokens.length };
+    const { sums } = await calibrate({ ...PIECES, spec: { ...SPEC, contextLength: 1024 } }, long, options);
+    const { moved, divergence } = sums['ffn-effect'];
+    for (let layer = 0; layer < LAYERS; layer++) {
+      const wanted = effect(tokens, layer);
+      expect(moved.data[2 * layer] / wanted[0]).toBeCloseTo(1, 4);
+      expect(divergence.data[2 * layer] / wanted[1]).toBeCloseTo(1, 4);
     }
   });
 

@@ -3,8 +3,9 @@
  * on a sample. The square is the leverage of an input among inputs that vary alike in all directions. The leverage by
  * second moments takes a matrix, and tells near tokens from far ones less well (docs/plans.md, "The preset replace").
  */
+
+import { cholesky, solveLower, solveUpper } from '../core/cholesky.ts';
 import { GATE_QUANTILES } from '../core/plan.ts';
-import { cholesky, solveLower, solveUpper } from './low-rank-fit.ts';
 
 /** Added to the moments of inputs of variance 1, so that a sample of a few tokens an input does not fit its own noise. */
 const RIDGE = 0.3;
