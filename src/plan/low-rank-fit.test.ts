@@ -1,7 +1,7 @@
 /** Maps that are known beforehand, found again from moments. */
 import { describe, expect, it } from 'vitest';
 import type { FfnMoments } from '../core/ffn-moments.ts';
-import { fitLowRank, lowRankMap } from './low-rank-fit.ts';
+import { fitLowRank, lowRankMap, smallestRank } from './low-rank-fit.ts';
 import { normal, seeded } from './testing/statistics.ts';
 
 const [HIDDEN, TOKENS] = [12, 2000];
@@ -97,5 +97,23 @@ describe('a map of low rank', () => {
     expect(() => fitLowRank({ ...broken, xx: broken.xx.map((value) => 10 * value) }, 2)).toThrow(
       'not positive definite',
     );
+  });
+});
+
+describe('smallestRank', () => {
+  // What ranks 0 to 6 explain: from 4 on, all leave 0.1 or little more.
+  const explained = [0, 0.5, 0.8, 0.85, 0.8985, 0.899, 0.9];
+
+  it('goes by what is left, not by what is explained', () => {
+    expect(smallestRank(explained, 1)).toBe(4);
+    // 0.98 of 0.9 is explained by rank 5 here, but a quarter more is left.
+    expect(smallestRank([0, 0.5, 0.8, 0.85, 0.87, 0.885, 0.9], 1)).toBe(6);
+  });
+
+  it('takes multiples of the step, or the largest', () => {
+    expect(smallestRank(explained, 3)).toBe(6);
+    expect(smallestRank(explained, 5)).toBe(5);
+    expect(smallestRank([0, 0.3, 1, 1, 1], 2)).toBe(2);
+    expect(smallestRank([0, 0.5], 16)).toBe(1);
   });
 });

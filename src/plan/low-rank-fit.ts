@@ -44,6 +44,17 @@ export function fitLowRank({ hidden, xx, xy, variance }: LinearMoments, rank: nu
   return { reduce: transposed(fitted, hidden, columns), expand: vectors, explained };
 }
 
+/** A smaller rank is taken where it leaves at most this many times what the largest leaves unexplained. */
+const MOST_LEFT = 1.02;
+
+/** The least multiple of `step` that explains nearly what the largest rank does, or else the largest rank. */
+export function smallestRank(explained: readonly number[], step: number): number {
+  const most = explained.length - 1;
+  for (let rank = step; rank < most; rank += step)
+    if (1 - explained[rank] <= MOST_LEFT * (1 - explained[most])) return rank;
+  return most;
+}
+
 /** meanY - expand reduce meanX, for the first `rank` rows of a fit. */
 function offsetOf({ reduce, expand }: LowRankFit, { hidden, meanX, meanY }: LinearMoments, rank: number): Float64Array {
   const columns = expand.length / hidden;

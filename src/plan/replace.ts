@@ -15,7 +15,7 @@ import type { Realised } from '../core/target.ts';
 import { repairBytes, unskippedFfnBytes } from './bytes.ts';
 import { type ErrorGate, errorQuantiles, expectedError, fitErrorGate, thresholdAt } from './error-gate.ts';
 import { checkTarget } from './host.ts';
-import { fitLowRank, type LowRankMap, lowRankMap } from './low-rank-fit.ts';
+import { fitLowRank, type LowRankMap, lowRankMap, smallestRank } from './low-rank-fit.ts';
 import { checkCount, share, whole } from './options.ts';
 import { type Corrected, definePreset, type PresetPlan, type RefittedBlock } from './preset.ts';
 import { type GateTensors, type RepairedBlock, refitBlock } from './refit.ts';
@@ -30,9 +30,6 @@ const USUAL_BYTES = 0.058;
 
 /** Ranks are multiples of this: storages in blocks hold 32 columns each, and a rank between would not be smaller. */
 const RANK_STEP = 16;
-
-/** A smaller rank is taken where it explains this share of what the largest does. */
-const ENOUGH = 0.98;
 
 /** A block that fewer of the tokens skip is left alone: what stands beside it is read for all of them. */
 const LEAST_SKIPPED = 0.15;
@@ -140,20 +137,13 @@ async function fitLayer(
   const sums = await readSums(layerSumsOf(statistics, MOMENTS)[layer]);
   const moments = readFfnMoments(sums, hidden);
   const fit = fitLowRank(moments, most);
-  const rank = smallestEnough(fit.explained);
+  const rank = smallestRank(fit.explained, RANK_STEP);
   const tensors = lowRankMap(fit, moments, rank);
   const sample = pastWarmUp(readFfnSample(sums, hidden), warmUpTokens);
   const errors = errorsOf(sample, tensors, hidden);
   const gate = await fitErrorGate(sample.x, errors, hidden);
   const scored = { tokens: sample.tokens, expected: expectedOf(sample, gate, hidden), errors: costsOf(errors, effect) };
   return { layer, ...tensors, rank, explained: fit.explained[rank], gate, errors, scored };
-}
-
-function smallestEnough(explained: readonly number[]): number {
-  const most = explained.length - 1;
-  for (let rank = RANK_STEP; rank < most; rank += RANK_STEP)
-    if (explained[rank] >= ENOUGH * explained[most]) return rank;
-  return most;
 }
 
 /** The tokens of a sample past the warm-up, and how many there are in all. */
