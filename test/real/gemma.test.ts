@@ -1,12 +1,11 @@
 /** Gemma-3-270M in fp32 against Transformers' numbers (fixtures/real/expected, made by fixtures/real/expect.py). */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Session } from '../../src/core/session.ts';
-import { convert, evaluate } from '../../src/index.ts';
+import { evaluate } from '../../src/index.ts';
 import { generateRows, openSession } from '../../src/runtime/index.ts';
+import { converted } from './converted.ts';
 import { largestDifference, longPromptLogits, oneByOne, promptLogits, readExpected } from './expected.ts';
 import { gemma, hasGemma, THREADS, testText } from './real-model.ts';
 
@@ -20,19 +19,15 @@ const expected = readExpected('gemma-3-270m');
 const RELATIVE = 2e-5;
 
 describe.runIf(hasGemma)('Gemma-3-270M in fp32', { timeout: 600_000 }, () => {
-  const folder = mkdtempSync(join(tmpdir(), 'lacuna-gemma-'));
-  const dense = join(folder, 'dense');
+  let dense: string;
   let session: Session;
 
   beforeAll(async () => {
-    await convert({ checkpoint: gemma, output: dense });
+    dense = await converted(gemma, 'fp32');
     session = await openSession(dense, { threads: THREADS });
   }, 120_000);
 
-  afterAll(async () => {
-    await session.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
+  afterAll(() => session.close());
 
   it('encodes as the original tokenizer does', async () => {
     const tokenizer = await loadTokenizer(gemma);
@@ -77,10 +72,8 @@ describe.runIf(hasGemma)('Gemma-3-270M in fp32', { timeout: 600_000 }, () => {
   });
 
   it('is as good in fp16, whose largest number its residual stream would exceed', async () => {
-    const half = join(folder, 'fp16');
-    await convert({ checkpoint: gemma, output: half, dtype: 'fp16' });
     const { modes } = await evaluate({
-      folder: half,
+      folder: await converted(gemma, 'fp16'),
       against: dense,
       data: [testText],
       tokens: 500,

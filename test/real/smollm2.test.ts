@@ -1,12 +1,11 @@
 /** SmolLM2-135M in fp32 against Transformers' numbers (fixtures/real/expected, made by fixtures/real/expect.py). */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { Session } from '../../src/core/session.ts';
-import { convert, evaluate } from '../../src/index.ts';
+import { evaluate } from '../../src/index.ts';
 import { generateRows, openSession } from '../../src/runtime/index.ts';
+import { converted } from './converted.ts';
 import { largestDifference, oneByOne, promptLogits, readExpected } from './expected.ts';
 import { hasSmollm2, smollm2, THREADS, testText } from './real-model.ts';
 
@@ -19,19 +18,15 @@ const expected = readExpected('smollm2-135m');
 const RELATIVE = 2e-5;
 
 describe.runIf(hasSmollm2)('SmolLM2-135M in fp32', { timeout: 600_000 }, () => {
-  const folder = mkdtempSync(join(tmpdir(), 'lacuna-smollm2-'));
-  const dense = join(folder, 'dense');
+  let dense: string;
   let session: Session;
 
   beforeAll(async () => {
-    await convert({ checkpoint: smollm2, output: dense });
+    dense = await converted(smollm2, 'fp32');
     session = await openSession(dense, { threads: THREADS });
   }, 120_000);
 
-  afterAll(async () => {
-    await session.close();
-    rmSync(folder, { recursive: true, force: true });
-  });
+  afterAll(() => session.close());
 
   it('encodes as the original tokenizer does', async () => {
     const tokenizer = await loadTokenizer(smollm2);
