@@ -20,7 +20,7 @@ const ALONE = ['test/presets.test.ts', 'test/backend.test.ts', 'fuzz/harness/sup
 
 export default defineConfig({
   test: {
-    globalSetup: 'fixtures/make.js',
+    globalSetup: ['fixtures/make.js', 'test/real/converted-folder.ts'],
     testTimeout: 30_000,
     pool: 'forks',
     maxWorkers: 2,

@@ -1,10 +1,10 @@
 // Decode speed on SmolLM2-135M: the native session against stock onnxruntime-node, and sparse against dense by kernels.
 //
 //     node bench/decode.js [--rounds 2] [--repeats 5] [--threads 2] [--long 4000] [--model DIR] [--work WORK]
-//         [--plans PRESET:TARGET,...] [--stock-plans DTYPE:PRESET:TARGET,...]
+//         [--plans PRESET:TARGET,...] [--stock-plans DTYPE:PRESET:TARGET,...] [--fit-tokens 4000]
 //
-// Folders are made in WORK/decode and used again: dense and sparse ones in fp32 and int4, with plans from 4,000 tokens,
-// not corrected (bench/sparse.js measures their cost in quality). Sparse models with plans for stock ONNX Runtime
+// Folders are made in WORK/decode and used again: dense and sparse ones in fp32 and int4, with plans from `fit-tokens`
+// tokens, not corrected (bench/sparse.js measures their cost in quality). Sparse models with plans for stock ONNX Runtime
 // (--host stock) are timed there. If such a plan pays nothing, it is refused; the script says so and leaves it out.
 // `lacuna bench` times each pair, interleaved in one process, in sessions opened anew for each repeat. Other runtimes
 // are in bench/peers.js.
@@ -17,6 +17,7 @@ const options = readOptions({
   repeats: '5',
   threads: '2',
   long: '4000',
+  'fit-tokens': '4000',
   model: MODEL,
   work: WORK,
   plans: 'top-k:0.5,top-k:0.25,top-k:0.1,ffn-skip:0.1,ffn-skip:0.3',
@@ -34,7 +35,9 @@ const listed = (plans) => plans.split(',').map((plan) => plan.split(':'));
 mkdirSync(work, { recursive: true });
 const dense = made('fp32', (path) => quietly('convert', model, '-o', path));
 const int4 = made('int4', (path) => quietly('convert', model, '-o', path, '--dtype', 'int4'));
-const statistics = made('statistics.json', (path) => quietly('calibrate', model, '-o', path, '--tokens', '4000'));
+const statistics = made('statistics.json', (path) =>
+  quietly('calibrate', model, '-o', path, '--tokens', options['fit-tokens'], '--threads', options.threads),
+);
 const sparse = listed(options.plans).map(([preset, target]) => {
   const name = `${preset}-${target}`;
   const plan = made(`${name}.json`, (path) => quietly('plan', statistics, '-o', path, ...planned(preset, target)));

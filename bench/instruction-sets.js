@@ -1,6 +1,6 @@
 // What the processor's instructions are worth: decode speed by instruction set, and instructions a weight.
 //
-//     node bench/instruction-sets.js [--passes 5] [--threads 2] [--model DIR] [--work WORK]
+//     node bench/instruction-sets.js [--passes 5] [--threads 2] [--dtypes int4,int5,int6,int8] [--model DIR] [--work WORK]
 //     node bench/instruction-sets.js --count FOLDER[,FOLDER]
 //
 // The first table needs a native core. Each pass decodes with every set that this processor has, and with stock ONNX
@@ -12,8 +12,15 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { lacuna, MODEL, madeOnce, median, readOptions, table, WORK } from './harness.js';
 
-const options = readOptions({ passes: '5', threads: '2', model: MODEL, work: WORK, count: '' });
-const PRECISIONS = ['int4', 'int5', 'int6', 'int8'];
+const options = readOptions({
+  passes: '5',
+  threads: '2',
+  dtypes: 'int4,int5,int6,int8',
+  model: MODEL,
+  work: WORK,
+  count: '',
+});
+const PRECISIONS = options.dtypes.split(',');
 const X64 = ['AVX3_DL', 'AVX2', 'SSE2'];
 const ARM64 = ['NEON_DOT', 'NEON'];
 

@@ -1,8 +1,8 @@
 // Times the native kernels against each other, and prints the first table of docs/native.md.
 //
-//     node bench/native.js [threads] [rounds] [--built FOLDER]
+//     node bench/native.js [threads] [rounds] [shapes] [--built FOLDER]
 //
-// It builds what it runs, unless --built names the folder of a build that was made with --bench.
+// `shapes` is how many of the shapes, the smallest first. It builds what it runs, unless --built names the folder of a build that was made with --bench.
 import { execFileSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';

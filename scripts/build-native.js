@@ -1,11 +1,14 @@
 // Builds the native core:
 //
 //     node scripts/build-native.js [--preset release|debug|address|thread|cuda | --target NAME] [--test] [--bench] [--jobs N]
-//                                  [--headers]
+//                                  [--together] [--headers]
 //
 // A preset is built by this machine's compiler, for this machine. `cuda` is the kernels for GPUs and their tests alone. A
 // target (scripts/native-targets.js) is what ships: zig's compiler builds it, on any machine, for the oldest system that
 // it is for.
+//
+// `--together` compiles files that are alike as one, on one core: less work than file by file, for machines that have other work
+// for their other cores.
 //
 // Headers come from the system if it has them, else from Debian's packages, unpacked into native/build/prefix without
 // installing anything. A header that is available neither way is named, with its package. `--headers` ends here: builds that
@@ -25,7 +28,8 @@ const { values: options } = parseArgs({
     target: { type: 'string' },
     test: { type: 'boolean', default: false },
     bench: { type: 'boolean', default: false },
-    jobs: { type: 'string', default: '2' },
+    jobs: { type: 'string' },
+    together: { type: 'boolean', default: false },
     headers: { type: 'boolean', default: false },
   },
 });
@@ -235,9 +239,10 @@ function step(command, args) {
 checkTools();
 checkHeaders();
 if (options.headers) process.exit(0);
-const { bench, jobs } = options;
+const { bench, together } = options;
+const jobs = options.jobs ?? (together ? '1' : '2');
 const preset = target === undefined ? options.preset : 'portable';
-const parts = Object.entries({ TESTS: test, BENCH: bench });
+const parts = Object.entries({ TESTS: test, BENCH: bench, TOGETHER: together });
 const flags = parts.map(([part, on]) => `-DLACUNA_${part}=${on ? 'ON' : 'OFF'}`);
 step('cmake', ['--preset', preset, ...(has('ninja') ? ['-G', 'Ninja'] : []), ...flags]);
 step('cmake', ['--build', '--preset', preset, '-j', jobs]);

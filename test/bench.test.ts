@@ -80,7 +80,7 @@ const SCRIPTS: readonly Script[] = [
     script: 'decode.js',
     args: [
       ...['--rounds', '1', '--repeats', '1', '--threads', '1', '--long', '200', ...toy],
-      ...['--plans', 'top-k:0.25', '--stock-plans', 'fp32:top-k:0.1'],
+      ...['--plans', 'top-k:0.25', '--stock-plans', 'fp32:top-k:0.1', '--fit-tokens', '1024'],
     ],
     needs: ['dist', 'native'],
     tables: [
@@ -189,15 +189,13 @@ const SCRIPTS: readonly Script[] = [
   },
   {
     script: 'instruction-sets.js',
-    args: ['--passes', '1', '--threads', '1', ...toy],
+    args: ['--passes', '1', '--threads', '1', '--dtypes', 'int4,int6', ...toy],
     needs: ['dist', 'native'],
     tables: [
       {
         columns: {
           instructions: /^[A-Z0-9_]+$/,
-          ...Object.fromEntries(
-            ['int4', 'int5', 'int6', 'int8'].map((dtype) => [`${dtype}, tok/s (to stock)`, /^\d+ \(\d+\.\d\d\)$/]),
-          ),
+          ...Object.fromEntries(['int4', 'int6'].map((dtype) => [`${dtype}, tok/s (to stock)`, /^\d+ \(\d+\.\d\d\)$/])),
         },
       },
     ],
@@ -462,7 +460,7 @@ const SCRIPTS: readonly Script[] = [
   },
   {
     script: 'native.js',
-    args: ['1', '1', '--built', nativeBuild],
+    args: ['1', '1', '1', '--built', nativeBuild],
     needs: ['nativeBench'],
     tables: [
       {

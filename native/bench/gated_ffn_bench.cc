@@ -1,7 +1,7 @@
 // Times GatedFFN's kernels: dense and sparse blocks with as many parameters, taking turns, and their share of the
 // memory's bandwidth. bench/native.js runs this and makes the table of docs/native.md.
 //
-//     gated_ffn_bench [threads] [rounds]
+//     gated_ffn_bench [threads] [rounds] [shapes]
 //
 // Weights of one contender are several layers, together larger than the caches, so that each call reads from memory.
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -187,8 +188,9 @@ int main(int argc, char** argv) {
   using namespace lacuna;
   const size_t threads = argc > 1 ? static_cast<size_t>(std::atoi(argv[1])) : std::thread::hardware_concurrency();
   const size_t rounds = argc > 2 ? static_cast<size_t>(std::atoi(argv[2])) : 40;
-  if (threads == 0 || rounds == 0) {
-    std::fprintf(stderr, "usage: gated_ffn_bench [threads] [rounds]\n");
+  const size_t shapes = argc > 3 ? static_cast<size_t>(std::atoi(argv[3])) : std::size(kShapes);
+  if (threads == 0 || rounds == 0 || shapes == 0 || shapes > std::size(kShapes)) {
+    std::fprintf(stderr, "usage: gated_ffn_bench [threads] [rounds] [shapes, 1 to %zu]\n", std::size(kShapes));
     return 2;
   }
   ChooseInstructions();
@@ -201,6 +203,6 @@ int main(int argc, char** argv) {
               InstructionsInUse(), Median(passes) / 1e9);
   std::printf("| hidden, neurons | weights | block | ms a token | dense / this | MB read | of bandwidth |\n");
   std::printf("|---|---|---|---|---|---|---|\n");
-  for (const Shape& shape : kShapes) BenchShape(shape, rounds, memory, parallel);
+  for (size_t i = 0; i < shapes; ++i) BenchShape(kShapes[i], rounds, memory, parallel);
   return 0;
 }

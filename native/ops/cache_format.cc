@@ -3,14 +3,14 @@
 namespace lacuna {
 namespace {
 
-thread_local CacheLayout said;
+thread_local CacheLayout said_layout;
 
 }  // namespace
 
-CacheLayout CacheLayoutOfCaller() { return said; }
+CacheLayout CacheLayoutOfCaller() { return said_layout; }
 
 }  // namespace lacuna
 
 void LacunaCacheLayout(int format, size_t attended) noexcept {
-  lacuna::said = {static_cast<lacuna::CacheFormat>(format), attended};
+  lacuna::said_layout = {static_cast<lacuna::CacheFormat>(format), attended};
 }

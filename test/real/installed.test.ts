@@ -136,6 +136,7 @@ describe.runIf(required)('the package, packed for users', { timeout: 300_000 }, 
       ...process.env,
       WINEPREFIX: join(folder, 'wine'),
       WINEDEBUG: '-all',
+      WINEDLLOVERRIDES: 'mscoree,mshtml=', // Neither .NET nor a browser, which a new prefix would ask for.
       NODE_SKIP_PLATFORM_CHECK: '1', // Wine says that it is Windows 7.
     };
     const wine = WINE.find((file) => existsSync(file)) ?? 'wine64';

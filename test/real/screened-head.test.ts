@@ -1,51 +1,44 @@
 /** Long texts of the native core, which leaves out logits that do not count, against those by all logits. */
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import type { SamplingOptions } from '../../src/core/sampling.ts';
 import type { Session } from '../../src/core/session.ts';
-import { convert } from '../../src/index.ts';
 import { type GeneratingSession, generateRows, openNativeSession } from '../../src/runtime/index.ts';
 import { nativeLib } from '../native-lib.ts';
+import { converted } from './converted.ts';
 import { gemma, hasGemma, hasSmollm2, required, smollm2, THREADS } from './real-model.ts';
 
 const files = { addon: join(nativeLib, 'lacuna_node.node'), operators: join(nativeLib, 'liblacuna_ort.so') };
 const isBuilt = required || existsSync(files.addon);
 
 const MODELS = [
-  { name: 'SmolLM2-135M', checkpoint: smollm2, isThere: hasSmollm2, length: 600, asymmetric: false, threads: THREADS },
+  { name: 'SmolLM2-135M', checkpoint: smollm2, isThere: hasSmollm2, length: 300, asymmetric: false, threads: THREADS },
   {
     name: 'SmolLM2-135M, asymmetric',
     checkpoint: smollm2,
     isThere: hasSmollm2,
-    length: 300,
+    length: 150,
     asymmetric: true,
     threads: 2,
   },
-  { name: 'Gemma-3-270M', checkpoint: gemma, isThere: hasGemma, length: 300, asymmetric: false, threads: THREADS },
+  { name: 'Gemma-3-270M', checkpoint: gemma, isThere: hasGemma, length: 150, asymmetric: false, threads: THREADS },
 ];
 
 describe.each(MODELS)('texts by the logits that count: $name', { timeout: 600_000 }, ({ isThere, ...model }) => {
   describe.skipIf(!isBuilt || !isThere)('of the native core', () => {
     const { checkpoint, length, asymmetric, threads } = model;
-    let folder: string;
     let session: GeneratingSession;
     let prompt: readonly number[];
 
     beforeAll(async () => {
-      folder = mkdtempSync(join(tmpdir(), 'lacuna-screened-'));
-      const output = join(folder, 'int4');
-      await convert({ checkpoint, output, dtype: 'int4', asymmetric });
+      const output = await converted(checkpoint, 'int4', asymmetric);
       session = await openNativeSession(output, files, { threads });
       prompt = (await loadTokenizer(output)).encode('The history of the lighthouse begins');
     }, 300_000);
 
-    afterAll(async () => {
-      await session.close();
-      rmSync(folder, { recursive: true, force: true });
-    });
+    afterAll(() => session.close());
 
     async function textOf(by: Session, sampling: SamplingOptions): Promise<number[]> {
       const tokens: number[] = [];
