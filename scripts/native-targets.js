@@ -25,7 +25,7 @@ export const TARGETS = [
     zig: `aarch64-linux-gnu.${GLIBC}`,
     processor: 'aarch64',
     libraries: [...LIBC, 'ld-linux-aarch64.so.1'],
-    tested: 'kernel by kernel, in an emulator',
+    tested: 'in an emulator',
   },
   {
     name: 'darwin-arm64',

@@ -147,6 +147,8 @@ describe('usage', () => {
       /int4 for the dtype of a plan .* "q4"/,
     ],
     [['bench', 'x', '--gguf', 'y'], /--peers is not given/],
+    [['bench', 'x', '--until-sure', '5'], /which of two models is faster, and there is one/],
+    [['bench', 'x', '--until-sure', '0'], /a number above 0/],
     [['eval', 'x', '--tokens', 'many'], /whole number of at least 1/],
     [['run', 'x', 'a', '--attended', '63'], /whole number of at least 64/],
     [['bench', 'x', '--against-attended', '64.5'], /whole number of at least 64/],

@@ -15,7 +15,8 @@ export const texts = join(root, 'texts');
 /** A folder that is removed when the file's tests are done. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'lacuna-test-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  // A hook has ten seconds unless it says otherwise, and installed packages are tens of thousands of files.
+  afterAll(() => rmSync(folder, { recursive: true, force: true }), 120_000);
   return folder;
 }
 

@@ -17,7 +17,7 @@ import {
   type RegisterCommand,
   withCommonOptions,
 } from './command.ts';
-import { positiveInteger } from './parse.ts';
+import { positiveInteger, positiveNumber } from './parse.ts';
 import { foldedTable, wrap } from './table.ts';
 
 type Options = Flags<BenchOptions, 'cacheFolder' | 'folder' | 'peers' | 'stepsPerBlock'> & {
@@ -46,6 +46,11 @@ export const registerBench: RegisterCommand = (program, context) => {
     .option('--repeats <n>', 'how often models are opened anew (default 5)', positiveInteger)
     .option('--rounds <n>', 'rounds to time in each repeat (default 2)', positiveInteger)
     .option('--steps <n>', 'tokens a block; a round has two blocks of each (default 16)', positiveInteger)
+    .option(
+      '--until-sure <seconds>',
+      'repeat until it is sure which is faster, or for so long (--repeats is the most then, default 50)',
+      positiveNumber,
+    )
     .option('--peers', 'then time onnxruntime-genai, and llama.cpp with --gguf, in turn with it')
     .option('--python <path>', 'Python that has them (default: LACUNA_PYTHON, .venv, python3)')
     .option('--gguf <file>', 'the same weights for llama.cpp');

@@ -79,6 +79,7 @@ function createProgram(context: CommandContext, argv: readonly string[]): Comman
       'Turns LLaMA and Gemma checkpoints into sparse ONNX models that ONNX Runtime decodes faster, and measures the cost.',
     )
     .version(LACUNA_VERSION)
+    .addHelpText('after', '\nTo begin: lacuna wizard asks for what matters and makes a model.')
     .showHelpAfterError('(add --help for the options)')
     // An option belongs to the command before it: in `calibrate merge -o`, it belongs to merge.
     .enablePositionalOptions()

@@ -21,8 +21,15 @@ export const registerReport: RegisterCommand = (program, context) => {
   });
 };
 
-/** The verdict, and what is missing in the page. */
+/** The verdict, and what else could be measured for the page, which names all that is missing. Commands are said once. */
 function resultText({ verdict, notShown, output, bytes }: ReportResult, width: number): string {
-  const missing = notShown.map(({ section, because }) => wrap(`not shown: ${section}: ${because}`, width, '  '));
+  const said = new Set<string>();
+  const missing = notShown.flatMap(({ because, commands }) => {
+    const more = commands.filter((command) => !said.has(command));
+    for (const command of more) said.add(command);
+    return more.length === 0 ? [] : [wrap(`Not shown: ${because}`, width, '  '), ...more.map(indented)];
+  });
   return [wrap(verdict, width), ...missing, `Written to ${output} (${formatBytes(bytes)})`].join('\n');
 }
+
+const indented = (line: string) => `  ${line}`;

@@ -187,6 +187,32 @@ describe('bench', () => {
     expect(calls.slice(-4)).toEqual(['c4+1:4', 'c5+1:5', 'close a', 'close c']);
   });
 
+  it('repeats until it is sure which is faster, by more than a bound of 95 %', async () => {
+    const repeatsOf = async (scatter: readonly number[], gain: number, options = {}) => {
+      const { now, model } = machine();
+      const subjects = [
+        model('a', () => 1),
+        model('b', (_past, _at, opening) => scatter[opening % scatter.length] / gain),
+      ] as const;
+      const { repeats, speedup } = await bench(subjects, TOKENS, { ...SMALL, repeats: undefined, now, ...options });
+      return { repeats, isSure: (speedup?.lowerBound ?? 0) > 1 };
+    };
+    const wide = [0.8, 1, 1.25];
+    expect(await repeatsOf(wide, 1.3)).toEqual({ repeats: 5, isSure: true });
+    expect(await repeatsOf([1], 1.3, { untilSure: 1e3 })).toEqual({ repeats: 8, isSure: true });
+    expect(await repeatsOf([1], 1 / 1.3, { untilSure: 1e3 })).toEqual({ repeats: 8, isSure: false });
+    // Deviations l, 0, -l with l = ln 1.25, so the deviation is l sqrt(2 / 3 n / (n - 1)). Of ln 1.13 = 0.122, a bound of 99.9 %
+    // wants n above (3.5 x 0.19 / 0.122)^2, about 28; one of 95 % about 7.
+    const { repeats, isSure } = await repeatsOf(wide, 1.13, { untilSure: 1e3 });
+    expect(isSure).toBe(true);
+    expect(repeats).toBeGreaterThan(22);
+    expect(repeats).toBeLessThan(34);
+    expect(await repeatsOf(wide, 1, { untilSure: 1e3 })).toEqual({ repeats: 50, isSure: false });
+    expect(await repeatsOf(wide, 1, { untilSure: 1e3, repeats: 12 })).toMatchObject({ repeats: 12 });
+    // A repeat takes some 24 ms for each model: it ends with the one in which time is up.
+    expect(await repeatsOf(wide, 1, { untilSure: 0.1 })).toMatchObject({ repeats: 3 });
+  });
+
   it('refuses a text too short for its rounds before it opens anything', async () => {
     const { now, model, calls } = machine();
     const subject = [model('a', () => 1)] as const;

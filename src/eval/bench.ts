@@ -30,6 +30,10 @@ export interface BenchOptions extends JobOptions {
   readonly rounds?: number;
   /** Tokens decoded in each block. A round has two blocks of each model. */
   readonly stepsPerBlock?: number;
+  /**
+   * Of two models: repeat until it is sure which is faster, or for so many seconds. `repeats` is the most then, 50 unless it is given.
+   */
+  readonly untilSure?: number;
   /** The most bytes a second that the threads read from memory. */
   readonly memoryBandwidth?: number;
   /** Milliseconds from any fixed time. */
@@ -86,8 +90,29 @@ export function meanCachedTokens({ promptTokens, rounds, stepsPerBlock }: Omit<C
 
 type OpenSubjects = readonly [OpenSubject] | readonly [OpenSubject, OpenSubject];
 
-export function countsOf({ promptTokens = 128, repeats = 5, rounds = 2, stepsPerBlock = 16 }: Partial<Counts>): Counts {
+export function countsOf(given: Partial<Counts> & Pick<BenchOptions, 'untilSure'>): Counts {
+  const { promptTokens = 128, rounds = 2, stepsPerBlock = 16 } = given;
+  const { repeats = given.untilSure === undefined ? REPEATS : MOST_REPEATS } = given;
   return { promptTokens, repeats, rounds, stepsPerBlock };
+}
+
+const REPEATS = 5;
+const MOST_REPEATS = 50;
+
+/**
+ * Repeats before it may be sure. Whoever looks after each repeat sees a bound of 95 % broken by chance more often than one time in
+ * twenty. One of 99.9 % on the way leaves the confidence at the end as it is (Haybittle 1971, Peto 1976).
+ */
+const LEAST_REPEATS = 8;
+
+/** Whether the mean ratio is above 1 or below it with a confidence of 99.9 %. */
+function isSure(repeats: readonly (readonly Milliseconds[])[]): boolean {
+  if (repeats.length < LEAST_REPEATS || repeats[0][0].length < 2) return false;
+  const logarithms = logarithmsOf(ratiosOf(repeats));
+  const [over, under] = [logarithms, logarithms.map((logarithm) => -logarithm)].map(
+    (values) => ratioOf(values, '99.9 %').upperBound ?? 1,
+  );
+  return over < 1 || under < 1;
 }
 
 /**
@@ -103,7 +128,8 @@ export async function bench(
   options: BenchOptions = {},
 ): Promise<BenchResult> {
   const { threads, memoryBandwidth } = options;
-  const { promptTokens, repeats, rounds, stepsPerBlock } = countsOf(options);
+  const { untilSure } = options;
+  const { promptTokens, repeats: most, rounds, stepsPerBlock } = countsOf(options);
   const { progress = SILENT, signal, now = () => performance.now() } = options;
   checkLength(promptTokens + (rounds + 1) * stepsPerBlock, tokens.length, options.contextLength);
   const prompt = [tokens.slice(0, promptTokens)];
@@ -111,12 +137,17 @@ export async function bench(
     const start = promptTokens + round * stepsPerBlock;
     return tokens.slice(start, start + stepsPerBlock).map((token) => [token]);
   });
-  const stage = progress.stage('Timing', repeats * (2 + blocks.length), 'rounds');
+  const stage = progress.stage('Timing', most * (2 + blocks.length), 'rounds');
   const course = { prompt, blocks, now, signal, stage };
   const timed: Awaited<ReturnType<typeof timeRepeat>>[] = [];
-  for (let repeat = 0; repeat < repeats; repeat++)
+  const begun = now();
+  for (let repeat = 0; repeat < most; repeat++) {
     timed.push(await withOpened(subjects, repeat, signal, (opened) => timeRepeat(opened, course)));
+    if (untilSure === undefined) continue;
+    if (now() - begun >= 1000 * untilSure || isSure(timed.map(({ decodes }) => decodes))) break;
+  }
   stage.done();
+  const repeats = timed.length;
   const prefills = timed.map(({ prefill }) => prefill);
   const decodes = timed.flatMap((repeat) => repeat.decodes);
   const [{ subjects: opened }] = timed;
@@ -232,14 +263,24 @@ function rates(rounds: readonly Milliseconds[], index: number, tokensPerBlock: n
 /** Rounds of one opening are alike, so the bounds count each opening once, by the mean logarithm of its ratios. */
 function speedupOf(repeats: readonly (readonly Milliseconds[])[]): Speedup | null {
   if (repeats[0][0].length < 2) return null;
-  const ratios = repeats.map((rounds) => rounds.map(([first, second]) => first / second));
-  const logarithms = ratios.map((rounds) => rounds.reduce((sum, ratio) => sum + Math.log(ratio), 0) / rounds.length);
+  const ratios = ratiosOf(repeats);
+  const logarithms = logarithmsOf(ratios);
   const inverse = ratioOf(logarithms.map((logarithm) => -logarithm)).upperBound;
   return {
     ...spread(ratios.flat()),
     lowerBound: inverse === null ? null : 1 / inverse,
     upperBound: ratioOf(logarithms).upperBound,
   };
+}
+
+/** Of each round of each repeat, the first's time over the second's. */
+function ratiosOf(repeats: readonly (readonly Milliseconds[])[]): number[][] {
+  return repeats.map((rounds) => rounds.map(([first, second]) => first / second));
+}
+
+/** The mean logarithm of each repeat's ratios. */
+function logarithmsOf(ratios: readonly (readonly number[])[]): number[] {
+  return ratios.map((rounds) => rounds.reduce((sum, ratio) => sum + Math.log(ratio), 0) / rounds.length);
 }
 
 /** Median and outer deciles, linear between neighbours. */

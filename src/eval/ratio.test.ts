@@ -13,6 +13,17 @@ describe('studentQuantile', () => {
   ])('is that of the tables for %d degrees of freedom', (degrees, wanted, tolerance) => {
     expect(Math.abs(studentQuantile(degrees) - wanted)).toBeLessThanOrEqual(tolerance);
   });
+
+  it.each([
+    [1, 318.309, 0.0005],
+    [2, 22.327, 0.0005],
+    [4, 7.173, 0.26],
+    [7, 4.785, 0.024],
+    [19, 3.579, 0.002],
+    [49, 3.265, 0.0005],
+  ])('is that of the tables for %d degrees of freedom and a confidence of 99.9 %%', (degrees, wanted, tolerance) => {
+    expect(Math.abs(studentQuantile(degrees, '99.9 %') - wanted)).toBeLessThanOrEqual(tolerance);
+  });
 });
 
 describe('boundedMean', () => {

@@ -1,5 +1,5 @@
 /** `lacuna bench`: how fast a folder decodes, and how much faster than another, in one process. */
-import type * as z from 'zod';
+import * as z from 'zod';
 import { readOnnx } from '../../formats/onnx/index.ts';
 import { loadTokenizer } from '../../formats/tokenizer/index.ts';
 import { type CacheUse, isNarrow, isOurs } from '../core/cache-format.ts';
@@ -37,6 +37,8 @@ export const benchOptions = optionsOf(
     rounds: count,
     /** Tokens decoded a block; a round has two blocks of each model. */
     stepsPerBlock: count,
+    /** Repeat until it is sure which of two models is faster, or for so many seconds. */
+    untilSure: z.number().positive(),
     /** Other programs to time beside it. */
     peers: optionsOf({}, PEERS),
   },
@@ -63,6 +65,10 @@ export async function benchChecked(options: BenchOptions): Promise<BenchReport> 
   const { folder, dtype, engine, againstEngine = engine } = options;
   const { data = pinnedTexts('test') } = options;
   const against = baselineOf(options);
+  if (against === undefined && options.untilSure !== undefined)
+    throw new LacunaError('usage', '--until-sure is about which of two models is faster, and there is one', {
+      hint: 'Name the other one by --against.',
+    });
   const contender = await chooseSubject(folder, { ...options, dtype, engine });
   const baseline =
     against &&

@@ -138,7 +138,7 @@ export function checkSameModel(model: Pick<DenseModel, 'fingerprint' | 'path'>, 
   throw new LacunaError(
     'mismatch',
     `The plan was made for another model (${plan.model.fingerprint.slice(0, 12)}) than ${model.path} (${model.fingerprint.slice(0, 12)})`,
-    { hint: 'Calibrate and plan on the checkpoint that you sparsify.' },
+    { hint: 'Give the checkpoint that the plan was made for, or calibrate and plan on this one.' },
   );
 }
 

@@ -42,7 +42,9 @@ export function checkSize({ plan }: PlanContext, { block }: BlockPlan, { gate, h
 }
 
 function wrongModel(message: string): LacunaError {
-  return new LacunaError('mismatch', message, { hint: 'Calibrate and plan on the checkpoint that you sparsify.' });
+  return new LacunaError('mismatch', message, {
+    hint: 'Give the checkpoint that the plan was made for, or calibrate and plan on this one.',
+  });
 }
 
 /** A tensor that the plan names for a block, of that shape. */

