@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { type ConvertOptions, convert, verify, writeExpectations } from '../../src/index.ts';
+import { warmPython } from '../python/warm.ts';
 import { temporaryFolder, tinyLlama } from '../temporary.ts';
 import { converted, linkedCopy } from './converted.ts';
 import {
@@ -19,9 +20,14 @@ import {
 const folder = temporaryFolder();
 let count = 0;
 
+/** Only the first conversion starts Python as users do: PyTorch and Transformers take seconds to load. */
+const warm = python && warmPython(python, folder);
+
 async function verified(checkpoint: string, options: Partial<ConvertOptions> = {}) {
-  const output = join(folder, String(count++));
-  const { checks } = await convert({ checkpoint, output, threads: THREADS, verify: { python }, ...options });
+  const index = count++;
+  const reference = { python: index === 0 ? python : warm };
+  const output = join(folder, String(index));
+  const { checks } = await convert({ checkpoint, output, threads: THREADS, verify: reference, ...options });
   console.log(checkpoint.slice(root.length), JSON.stringify(checks?.map(({ precision, all }) => [precision, all])));
   return checks ?? [];
 }
@@ -30,7 +36,7 @@ async function verified(checkpoint: string, options: Partial<ConvertOptions> = {
 async function verifiedEach(checkpoint: string) {
   const name = basename(checkpoint);
   const expectations = join(folder, `${name}.safetensors`);
-  await writeExpectations({ checkpoint, output: expectations, python, threads: THREADS });
+  await writeExpectations({ checkpoint, output: expectations, python: warm, threads: THREADS });
   const found = [];
   for (const dtype of ['fp32', 'fp16', 'bf16', 'int8', 'int4'] as const) {
     const copy = linkedCopy(await converted(checkpoint, dtype), join(folder, `${name}-${dtype}`));
@@ -82,7 +88,7 @@ describe.runIf(required || python !== undefined)('against Transformers', { timeo
 
   it('what is stored beside the small checkpoint is what Transformers computes now', async () => {
     const output = join(folder, 'expectations.safetensors');
-    await writeExpectations({ checkpoint: tinyLlama, output, python });
+    await writeExpectations({ checkpoint: tinyLlama, output, python: warm });
     expect(existsSync(output)).toBe(true);
     const checks = await verified(tinyLlama, { verify: { expectations: output } });
     expect(checks).toMatchObject([{ passed: true, failures: [] }]);
