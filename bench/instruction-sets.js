@@ -5,9 +5,10 @@
 //
 // The first table needs a native core. Each pass decodes with every set that this processor has, and with stock ONNX
 // Runtime beside each. The second table needs folders of builds that were made with --bench. It counts what a dense FFN
-// block runs for a token: on x64 by valgrind, for arm64 by qemu. Counts do not depend on what else the machine does.
+// block runs for a token: on x64 by valgrind, for arm64 by qemu. Counts do not depend on what else the machine does. A
+// folder that was configured with -DLACUNA_PORTABLE_BYTES=ON says what our products of bytes are worth.
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { lacuna, MODEL, madeOnce, median, readOptions, table, WORK } from './harness.js';
@@ -102,6 +103,12 @@ async function countACall(folder, storage, set, count) {
 /** The weights of the block of native/bench/block_calls.cc. */
 const WEIGHTS = 3 * 576 * 1536;
 
+/** Whether products of bytes are Highway's own in this build. */
+function isPortable(folder) {
+  const cache = join(folder, 'CMakeCache.txt');
+  return existsSync(cache) && /^LACUNA_PORTABLE_BYTES:BOOL=ON$/m.test(readFileSync(cache, 'utf8'));
+}
+
 async function printCounts(folders) {
   const rows = [];
   for (const folder of folders) {
@@ -111,7 +118,10 @@ async function printCounts(folders) {
       const counts = [];
       for (const storage of PRECISIONS)
         counts.push(await countACall(folder, storage, set, isArm ? countByQemu : countByValgrind));
-      rows.push([set, ...counts.map((count) => (count / WEIGHTS).toFixed(2))]);
+      rows.push([
+        isPortable(folder) ? `${set}, Highway's products` : set,
+        ...counts.map((count) => (count / WEIGHTS).toFixed(2)),
+      ]);
     }
   }
   console.log(table(['instructions a weight', ...PRECISIONS], rows));

@@ -32,7 +32,7 @@ export class Terminal {
   /** Where the next thing that is waited for may begin. */
   #seen = 0;
 
-  constructor(words: readonly string[], { cwd, env = {}, patienceMs = 60_000 }: Options) {
+  constructor(words: readonly string[], { cwd, env = {}, patienceMs = 120_000 }: Options) {
     const { CI: _, ...rest } = process.env;
     const plain = { TERM: 'xterm', LC_ALL: 'C.UTF-8', ...env };
     this.#patienceMs = patienceMs;

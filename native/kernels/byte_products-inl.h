@@ -1,7 +1,8 @@
 // Products of bytes: of codes (not negative) with coded inputs (-127 to 127), four to a lane, summed exactly.
 //
 // Each instruction set has its own way. AVX-512 has one instruction for four products, and so has NEON where the processor
-// has dot products (targets.h). The others have one for products whose sums must fit 16 bits, which these do.
+// has dot products (targets.h). The others have one for products whose sums must fit 16 bits, which these do. A build with
+// LACUNA_PORTABLE_BYTES leaves the products to Highway, to count what these ways are worth (bench/instruction-sets.js).
 #if defined(LACUNA_KERNELS_BYTE_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LACUNA_KERNELS_BYTE_PRODUCTS_INL_H_
 #undef LACUNA_KERNELS_BYTE_PRODUCTS_INL_H_
@@ -23,20 +24,26 @@ using LaneSums = hn::Vec<hn::ScalableTag<int32_t>>;
 using ByteCodes = hn::Vec<hn::ScalableTag<uint8_t>>;
 using ByteInputs = hn::Vec<hn::ScalableTag<int8_t>>;
 
+#ifdef LACUNA_PORTABLE_BYTES
+#define LACUNA_BYTES_BY(set) 0
+#else
+#define LACUNA_BYTES_BY(set) (set)
+#endif
+
 // ProductsOfBytes: in each lane four products with codes of 8 bits, whose zero is 128. `start` is 128 times the sum of the
 // lane's inputs, negative: the products with codes and `start` are the products with the codes' distances from 128.
 //
 // ProductsOfHalves: in each lane `start`, four products of `low` with `first`, and four of `high` with `second`. Codes are
 // below 64.
 
-#if HWY_TARGET == HWY_AVX2 || HWY_TARGET_IS_NEON
+#if LACUNA_BYTES_BY(HWY_TARGET == HWY_AVX2 || HWY_TARGET_IS_NEON)
 // From -128 to 127, so their products, two at a time, fit 16 bits with a sign.
 HWY_INLINE ByteInputs DistancesFromMiddle(ByteCodes codes) {
   return hn::BitCast(hn::ScalableTag<int8_t>(), hn::Xor(codes, hn::Set(hn::ScalableTag<uint8_t>(), uint8_t{128})));
 }
 #endif
 
-#if HWY_TARGET == HWY_AVX2
+#if LACUNA_BYTES_BY(HWY_TARGET == HWY_AVX2)
 HWY_INLINE LaneSums PairsAdded(hn::Vec<hn::ScalableTag<int16_t>> pairs, LaneSums start) {
   const hn::ScalableTag<int16_t> d;
   return hn::Add(start, hn::WidenMulPairwiseAdd(hn::ScalableTag<int32_t>(), pairs, hn::Set(d, int16_t{1})));
@@ -57,7 +64,7 @@ HWY_INLINE LaneSums ProductsOfHalves(ByteCodes low, ByteInputs first, ByteCodes 
   return PairsAdded(hn::Add(hn::SatWidenMulPairwiseAdd(d, low, first), hn::SatWidenMulPairwiseAdd(d, high, second)), start);
 }
 
-#elif HWY_TARGET == HWY_NEON
+#elif LACUNA_BYTES_BY(HWY_TARGET == HWY_NEON)
 // Highway has no target for processors with dot products, so its functions may not use them.
 HWY_INLINE LaneSums DotProducts(ByteInputs a, ByteInputs b, LaneSums start) {
   int32x4_t sums = start.raw;
@@ -74,7 +81,7 @@ HWY_INLINE LaneSums ProductsOfHalves(ByteCodes low, ByteInputs first, ByteCodes 
   return DotProducts(hn::BitCast(d, high), second, DotProducts(hn::BitCast(d, low), first, start));
 }
 
-#elif HWY_TARGET_IS_NEON
+#elif LACUNA_BYTES_BY(HWY_TARGET_IS_NEON)
 // Sums of four neighbours among the 16 products that `first` and `last` hold.
 HWY_INLINE LaneSums PairsAdded(int16x8_t first, int16x8_t last, LaneSums start) {
   return LaneSums(vpadalq_s16(start.raw, vpaddq_s16(first, last)));
@@ -102,6 +109,7 @@ HWY_INLINE LaneSums ProductsOfHalves(ByteCodes low, ByteInputs first, ByteCodes 
   return ProductsOfBytes(high, second, ProductsOfBytes(low, first, start));
 }
 #endif
+#undef LACUNA_BYTES_BY
 
 }  // namespace HWY_NAMESPACE
 }  // namespace lacuna

@@ -146,8 +146,8 @@ export async function bench(
     if (untilSure === undefined) continue;
     if (now() - begun >= 1000 * untilSure || isSure(timed.map(({ decodes }) => decodes))) break;
   }
-  stage.done();
   const repeats = timed.length;
+  stage.done(repeats < most ? `${repeats} repeats` : undefined);
   const prefills = timed.map(({ prefill }) => prefill);
   const decodes = timed.flatMap((repeat) => repeat.decodes);
   const [{ subjects: opened }] = timed;

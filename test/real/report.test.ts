@@ -27,7 +27,7 @@ describe.runIf(required && hasChromium).each([
     const how = { preset, dtype: 'int8', allowSlower: true } as const;
     await build({ checkpoint, output, ...how, tokens: TOKENS, threads: THREADS });
     browser = await browsers.launch({ executablePath: chromium, args: ['--no-sandbox'] });
-  }, 900_000);
+  }, 1_800_000);
   afterAll(() => browser?.close());
 
   it.each(VIEWS)('stands in $scheme at $width pixels, and says nothing', (view) => expectStands(browser, path, view));
