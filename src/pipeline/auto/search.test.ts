@@ -21,6 +21,19 @@ it('goes where use should reach the budget, then to the last that holds', async 
   expect(await search(0.25, 0.05, { expected: 0.04, used: 1 })).toEqual({ found: 99, measured: [40, 99] });
 });
 
+it('aims lower where it has missed twice, so that it does not just come nearer', async () => {
+  const measured: number[] = [];
+  // Use grows like the root of the loss expected, up to the budget at 0.02.
+  const used = (at: number) => Math.sqrt(LOSSES[at] / 0.02);
+  const found = await fastestThatHolds(LOSSES, { expected: 0.04, used: 1 }, async (at) => {
+    measured.push(at);
+    return used(at);
+  });
+  expect(measured).toEqual([40, 28, 22, 19]);
+  expect(found).toBe(19);
+  expect(used(19)).toBeGreaterThan(0.95);
+});
+
 it('never gives what was not measured to hold, and finds none where none holds', async () => {
   await fc.assert(
     fc.asyncProperty(
