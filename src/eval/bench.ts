@@ -31,7 +31,8 @@ export interface BenchOptions extends JobOptions {
   /** Tokens decoded in each block. A round has two blocks of each model. */
   readonly stepsPerBlock?: number;
   /**
-   * Of two models: repeat until it is sure which is faster, or for so many seconds. `repeats` is the most then, 50 unless it is given.
+   * With two models, repeats go on until one of the models is surely faster, or this many seconds have passed. There are at most
+   * `repeats` of them, or 50 where that is not given.
    */
   readonly untilSure?: number;
   /** The most bytes a second that the threads read from memory. */

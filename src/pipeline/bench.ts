@@ -37,7 +37,7 @@ export const benchOptions = optionsOf(
     rounds: count,
     /** Tokens decoded a block; a round has two blocks of each model. */
     stepsPerBlock: count,
-    /** Repeat until it is sure which of two models is faster, or for so many seconds. */
+    /** Seconds. With two models, repeats go on until one of the models is surely faster, or this time has passed. */
     untilSure: z.number().positive(),
     /** Other programs to time beside it. */
     peers: optionsOf({}, PEERS),

@@ -51,28 +51,13 @@ export async function longPromptLogits(name: string): Promise<ExpectedLogits> {
   return { promptIds, from: 512, ids: await read.ints('sample_ids'), sample, last: undefined };
 }
 
-/** How many tokens a call takes that begins with token `at`. */
-export type Chunks = (at: number) => number;
-
-/**
- * One token a call at the begin, around token `around` and at the end of `length` tokens, and all tokens between in one
- * call. A call reads the whole head: one for each token would take most of the time, and compute nothing in another way.
- */
-export function oneByOne(length: number, around: number, each = 24): Chunks {
-  const begins = [0, around - each / 2, length - each];
-  return (at) => {
-    if (begins.some((begin) => at >= begin && at < begin + each)) return 1;
-    return Math.min(...begins.filter((begin) => begin > at)) - at;
-  };
-}
-
-/** Largest absolute difference of a logit when the prompt is fed by such calls. */
-export async function largestDifference(session: Session, expected: ExpectedLogits, chunks: Chunks): Promise<number> {
+/** Largest absolute difference of a logit when the prompt is fed `chunk` tokens at a time. */
+export async function largestDifference(session: Session, expected: ExpectedLogits, chunk: number): Promise<number> {
   const { promptIds, from, ids, sample, last } = expected;
   let cache = session.emptyCache();
   let largest = 0;
-  for (let at = 0; at < promptIds.length; at = cache.length) {
-    const step = await session.step(promptIds.slice(at, at + chunks(at)), cache, { logits: 'all' });
+  for (let at = 0; at < promptIds.length; at += chunk) {
+    const step = await session.step(promptIds.slice(at, at + chunk), cache, { logits: 'all' });
     cache = step.cache;
     for (let row = Math.max(0, from - at); row < step.rows; row++)
       for (const [column, id] of ids.entries()) {

@@ -14,16 +14,16 @@ const files = { addon: join(nativeLib, 'lacuna_node.node'), operators: join(nati
 const isBuilt = required || existsSync(files.addon);
 
 const MODELS = [
-  { name: 'SmolLM2-135M', checkpoint: smollm2, isThere: hasSmollm2, length: 300, asymmetric: false, threads: THREADS },
+  { name: 'SmolLM2-135M', checkpoint: smollm2, isThere: hasSmollm2, length: 600, asymmetric: false, threads: THREADS },
   {
     name: 'SmolLM2-135M, asymmetric',
     checkpoint: smollm2,
     isThere: hasSmollm2,
-    length: 150,
+    length: 300,
     asymmetric: true,
     threads: 2,
   },
-  { name: 'Gemma-3-270M', checkpoint: gemma, isThere: hasGemma, length: 150, asymmetric: false, threads: THREADS },
+  { name: 'Gemma-3-270M', checkpoint: gemma, isThere: hasGemma, length: 300, asymmetric: false, threads: THREADS },
 ];
 
 describe.each(MODELS)('texts by the logits that count: $name', { timeout: 600_000 }, ({ isThere, ...model }) => {
