@@ -60,7 +60,10 @@ export function ffnStack({
     const residual = g.op('Add', [hiddenName(layer), mixed], { outputs: [tap('ffn_residual')] });
     const x = norm(residual, `model.layers.${layer}.post_attention_layernorm.weight`, tap('ffn_in'));
     const gate = linear(layer, x, 'gate_proj', tap('gate'));
-    const up = linear(layer, x, 'up_proj', tap('up'));
+    const up =
+      activation === 'drelu'
+        ? g.op('Relu', [linear(layer, x, 'up_proj', g.fresh('up_product'))], { outputs: [tap('up')] })
+        : linear(layer, x, 'up_proj', tap('up'));
     const open = gateQuantile === undefined ? gate : cutGates(g, gate, gateQuantile, 'float32');
     const act =
       gateThreshold === undefined
@@ -94,6 +97,7 @@ function activate(
     case 'gelu_tanh':
       return g.op('Gelu', [x], { attributes: { approximate: attr.string('tanh') }, outputs });
     case 'relu':
+    case 'drelu':
       return g.op('Relu', [x], { outputs });
   }
 }

@@ -27,8 +27,13 @@ const addon = join(nativeLib, 'lacuna_node.node');
 const variant = (name: string) => join(root, 'fixtures/llama-variants', name);
 const expectedOf = (name: string) => join(variant(name), 'expected.safetensors');
 
-/** LLaMA and Mistral with relu, and ProSparse's FATReLU. */
-const SPARSE = ['relu', 'mistral-relu', 'prosparse'];
+/** LLaMA and Mistral with relu, ProSparse's FATReLU, and dReLU, with the operator's activation. */
+const SPARSE = [
+  ['relu', 'relu'],
+  ['mistral-relu', 'relu'],
+  ['prosparse', 'relu'],
+  ['bamboo', 'drelu'],
+] as const;
 
 const NEURONS = 96;
 
@@ -36,13 +41,13 @@ async function dense(name: string, precision: PrecisionName = 'fp32'): Promise<G
   return fuseSkipNorms(assemble(openModel(await openCheckpoint(variant(name)), { precision })));
 }
 
-describe.each(SPARSE)('%s with its blocks as operators', (name) => {
+describe.each(SPARSE)('%s with its blocks as operators', (name, activation) => {
   it('chooses by the activation in every layer, and still has the logits of Transformers', async () => {
     const sparse = fuseDecoderParts(await dense(name));
     expect(chosen(sparse).map((node) => node.name)).toEqual(['layers.0.ffn.gated', 'layers.1.ffn.gated']);
     for (const node of chosen(sparse))
       expect(variantOfNode(node)).toMatchObject({
-        activation: 'relu',
+        activation,
         choice: { measure: 'activation', cut: 'absolute' },
       });
     const { ids, logits } = await readExpected(expectedOf(name));
@@ -124,7 +129,7 @@ describe('precisions', () => {
   it.each(PRECISION_NAMES)(
     '%s: one operator a block, and nearly the logits of the graph without',
     async (precision) => {
-      for (const name of ['relu', 'prosparse']) {
+      for (const name of ['relu', 'prosparse', 'bamboo']) {
         const graph = await dense(name, precision);
         const sparse = fuseDecoderParts(graph);
         expect(chosen(sparse)).toHaveLength(2);
@@ -208,24 +213,6 @@ it.each([
 });
 
 describe('dReLU', () => {
-  it('stays in standard operators, in every precision', async () => {
-    for (const precision of PRECISION_NAMES)
-      expect(chosen(fuseDecoderParts(await dense('bamboo', precision)))).toEqual([]);
-  });
-
-  it.runIf(existsSync(addon))('runs in the native core', async () => {
-    const { ids, logits } = await readExpected(expectedOf('bamboo'));
-    const session = await openNativeSession(await written(folder, await dense('bamboo')), {
-      addon,
-      operators: library,
-    });
-    expect(relativeError(await logitsOf(session, ids, 1), logits)).toBeLessThan(RELATIVE);
-    const coded = await written(folder, fuseDecoderParts(await dense('bamboo', 'int8')));
-    const [ours, stock] = [await openNativeSession(coded, { addon, operators: library }), await openSession(coded)];
-    // Kernels and ONNX Runtime round activations to 8 bits, each in its way.
-    expect(relativeError(await logitsOf(ours, ids), await logitsOf(stock, ids))).toBeLessThan(0.08);
-  });
-
   it('does without the predictors of neurons, and says so', async () => {
     const checkpoint = await openCheckpoint(variant('bamboo'));
     const spare = { ...checkpoint.tensors.get('model.norm.weight') } as TensorExpr;

@@ -70,7 +70,7 @@ const EXTREMES: Readonly<Record<TypeName, readonly (number | bigint)[]>> = {
   uint8: BYTES,
   int8: BYTES,
 };
-const STRINGS = ['', 'silu', 'gelu_tanh', 'gelu', 'relu', 'tanh', 'silu\0', 'é', 'a'.repeat(70_000)];
+const STRINGS = ['', 'silu', 'gelu_tanh', 'gelu', 'relu', 'drelu', 'tanh', 'silu\0', 'é', 'a'.repeat(70_000)];
 /** New values of a dimension. The largest is used only if the tensor has no elements. */
 const DIMENSIONS = [0, 0, 1, 2, 3, 15, 16, 17, 31, 32, 33, 64, 65, 128, 512, 528, 1024] as const;
 /** Limit of all sizes together: no more than an unoptimised library computes in a moment. */

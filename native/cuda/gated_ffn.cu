@@ -80,6 +80,7 @@ __device__ float Activate(Activation activation, float x) {
     case Activation::kGelu:
       return x / 2 * (1 + erff(x * 0.7071067811865476f));
     case Activation::kRelu:
+    case Activation::kDrelu:
       // NaN stays.
       return x < 0 ? 0 : x;
   }
@@ -169,8 +170,8 @@ __global__ void UpKernel(GatedFfn ffn, GatedFfnTokens tokens, Workspace at) {
   const float* const x = tokens.stream.x + token * ffn.hidden + ffn.up_inputs.first;
   for (size_t rank = first; rank < count; rank += size_t{gridDim.x} * kRowsPerBlock) {
     const size_t neuron = static_cast<size_t>(at.chosen[token * ffn.neurons + rank]);
-    const float up = RowProduct(weights + neuron * width, x, width, pairs) + At(ffn.up_bias, neuron);
-    if (threadIdx.x % kWarp == 0) at.factors[token * ffn.neurons + rank] *= up;
+    const float product = RowProduct(weights + neuron * width, x, width, pairs);
+    if (threadIdx.x % kWarp == 0) at.factors[token * ffn.neurons + rank] *= UpFactor(ffn, neuron, product);
   }
 }
 

@@ -63,6 +63,7 @@ HWY_INLINE V Activate(D d, Activation activation, V x) {
       return hn::MulAdd(half, Erf(d, hn::Mul(x, hn::Set(d, 0.70710678f))), half);
     }
     case Activation::kRelu:
+    case Activation::kDrelu:
       // Not the larger of both: on x86 that is 0 if x is NaN.
       return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x);
   }

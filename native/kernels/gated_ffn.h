@@ -66,6 +66,13 @@ struct GatedFfn {
   float quantile = 0;
 };
 
+// What a neuron's activation is multiplied with, given the product of its row of up.
+constexpr float UpFactor(const GatedFfn& ffn, size_t neuron, float product) {
+  const float up = product + (ffn.up_bias == nullptr ? 0 : ffn.up_bias[neuron]);
+  // NaN stays.
+  return ffn.activation == Activation::kDrelu && up < 0 ? 0 : up;
+}
+
 // What gate and up are stored in.
 inline constexpr Storage ProjectionStorage(const GatedFfn& ffn) {
   return IsNested(ffn.choice) ? Storage::kInt4 : ffn.storage;

@@ -172,7 +172,6 @@ HWY_INLINE void ListedGates(const Chunk& chunk, size_t token, const uint8_t* lis
 // Coefficients of listed neurons are multiplied by up x.
 template <class Rows, size_t kTokens>
 HWY_INLINE void ListedUps(const Chunk& chunk, size_t token, const uint8_t* list, size_t count) {
-  const float* bias = chunk.job.ffn.up_bias;
   float dots[kTokens * kChunk];
   ListedProducts<Rows, kTokens>(chunk, token, list, count, UpOf(chunk.job), dots);
   for (size_t t = 0; t < kTokens; ++t) {
@@ -180,7 +179,7 @@ HWY_INLINE void ListedUps(const Chunk& chunk, size_t token, const uint8_t* list,
     for (size_t i = 0; i < count; ++i) {
       // A token's zeros stay, whatever the product is.
       if (coefficients[list[i]] != 0)
-        coefficients[list[i]] *= dots[t * kChunk + i] + (bias == nullptr ? 0 : bias[chunk.first + list[i]]);
+        coefficients[list[i]] *= UpFactor(chunk.job.ffn, chunk.first + list[i], dots[t * kChunk + i]);
     }
   }
 }

@@ -173,9 +173,8 @@ void Activations(const Chunk& chunk, const Projection& gate) {
 // Coefficients of all neurons are multiplied by up x.
 template <class Rows>
 void MultiplyByUp(const Chunk& chunk, const Projection& up) {
-  const float* bias = chunk.job.ffn.up_bias;
   AllProducts<Rows>(chunk, up, [&](size_t token, size_t j, float dot) {
-    chunk.Coefficients(token)[j] *= dot + (bias == nullptr ? 0 : bias[chunk.first + j]);
+    chunk.Coefficients(token)[j] *= UpFactor(chunk.job.ffn, chunk.first + j, dot);
   });
 }
 

@@ -166,9 +166,8 @@ class SegmentsItem {
   void Ups(const EightNeurons& eight, RowsAhead& ahead) const {
     float dots[kEight];
     Multiply(eight, UpOf(job_), ahead, dots);
-    const float* bias = job_.ffn.up_bias;
     for (size_t r = 0; r < eight.count; ++r)
-      job_.Coefficients(0)[eight.neurons[r]] *= dots[r] + (bias == nullptr ? 0 : bias[eight.neurons[r]]);
+      job_.Coefficients(0)[eight.neurons[r]] *= UpFactor(job_.ffn, eight.neurons[r], dots[r]);
   }
 
   void AddDown(const EightNeurons& eight, RowsAhead& ahead) const {

@@ -108,7 +108,11 @@ class NormFfnJob : public PhasedJob {
       const float* up = ups + t * kNeurons;
       // Past the last neuron are zeros, as a block that is not full is coded.
       std::fill(gate + count, gate + kNeurons, 0.0f);
-      Fill(count, gate, [&](auto load) HWY_ATTR { return hn::Mul(Activate(d, ffn_.activation, load(gate)), load(up)); });
+      const bool activates_up = ffn_.activation == Activation::kDrelu;
+      Fill(count, gate, [&](auto load) HWY_ATTR {
+        const auto factor = activates_up ? Activate(d, Activation::kRelu, load(up)) : load(up);
+        return hn::Mul(Activate(d, ffn_.activation, load(gate)), factor);
+      });
       const CodedInput place = arrays_.product.At(t);
       for (size_t i = 0; i < count; i += kBlock) products_.CodeBlock(gate + i, (first + i) / kBlock, place);
       if (first + count == neurons) products_.FillUp(neurons, place);

@@ -5,8 +5,8 @@
 
 namespace lacuna {
 
-enum class Activation { kSilu, kGeluTanh, kGelu, kRelu };
-inline constexpr const char* kActivationNames[] = {"silu", "gelu_tanh", "gelu", "relu"};
+enum class Activation { kSilu, kGeluTanh, kGelu, kRelu, kDrelu };
+inline constexpr const char* kActivationNames[] = {"silu", "gelu_tanh", "gelu", "relu", "drelu"};
 
 enum class Storage { kFp32, kFp16, kBf16, kInt8, kInt6, kInt5, kInt4 };
 inline constexpr const char* kStorageNames[] = {"fp32", "fp16", "bf16", "int8", "int6", "int5", "int4"};

@@ -47,6 +47,8 @@ Bounded Activated(Activation activation, const Bounded& x) {
   return {value, 1.13 * x.error + 2e-6 * std::max(1.0, std::abs(x.value))};
 }
 
+Bounded ActivatedUp(Activation activation, const Bounded& up) { return {ActivateUp(activation, up.value), up.error}; }
+
 Bounded Product(const Bounded& a, const Bounded& b) {
   const double value = a.value * b.value;
   return {value, std::abs(a.value) * b.error + std::abs(b.value) * a.error + a.error * b.error + Roundings(value)};
@@ -213,7 +215,7 @@ Row NormFfnOf(const NormFfn& part, const FfnNumbers& numbers, const Row& stream)
   const Row input = Coded(NormedWhere(part.norm, stream));
   const Row gate = numbers.gate.Times(input), up = numbers.up.Times(input);
   Row product(gate.size());
-  for (size_t j = 0; j < gate.size(); ++j) product[j] = Product(Activated(part.activation, gate[j]), up[j]);
+  for (size_t j = 0; j < gate.size(); ++j) product[j] = Product(Activated(part.activation, gate[j]), ActivatedUp(part.activation, up[j]));
   return NormedWhere(part.post_norm, numbers.down.Times(Coded(product)));
 }
 

@@ -71,7 +71,7 @@ std::vector<double> Predicted(const GatedFfn& ffn, const float* x) {
   };
   std::vector<double> products = project(ffn.predictor_gate, ffn.gate_inputs, ffn.gate_bias);
   const std::vector<double> up = project(ffn.predictor_up, ffn.up_inputs, ffn.up_bias);
-  for (size_t j = 0; j < ffn.neurons; ++j) products[j] = Activate(ffn.activation, products[j]) * up[j];
+  for (size_t j = 0; j < ffn.neurons; ++j) products[j] = Activate(ffn.activation, products[j]) * ActivateUp(ffn.activation, up[j]);
   return products;
 }
 
@@ -148,16 +148,20 @@ double Activate(Activation activation, double x) {
     case Activation::kGelu:
       return x / 2 * (1 + std::erf(x / std::sqrt(2.0)));
     case Activation::kRelu:
+    case Activation::kDrelu:
       return x < 0 ? 0 : x;
   }
   return x;
 }
 
+double ActivateUp(Activation activation, double up) { return activation == Activation::kDrelu && up < 0 ? 0 : up; }
+
 GatedFfnToken RunGatedFfn(const GatedFfn& ffn, const float* x, const float* residual, bool choose_all) {
   const std::vector<double> gate_x = Entries(ffn, x, ffn.gate_inputs), up_x = Entries(ffn, x, ffn.up_inputs);
   const std::vector<double> gate =
       Projected(ffn, ffn.gate, ffn.predictor_gate, ffn.gate_inputs.count, gate_x, ffn.gate_bias);
-  const std::vector<double> up = Projected(ffn, ffn.up, ffn.predictor_up, ffn.up_inputs.count, up_x, ffn.up_bias);
+  std::vector<double> up = Projected(ffn, ffn.up, ffn.predictor_up, ffn.up_inputs.count, up_x, ffn.up_bias);
+  for (double& value : up) value = ActivateUp(ffn.activation, value);
   const Choice choice = Choose(ffn, x, gate, up, choose_all);
   GatedFfnToken token;
   token.kept = choice.kept;

@@ -9,6 +9,8 @@
 namespace lacuna::reference {
 
 double Activate(Activation activation, double x);
+// What act(gate) is multiplied with.
+double ActivateUp(Activation activation, double up);
 
 // cos(residual, residual + y); 0 if either is a zero vector.
 double Saturation(const float* residual, const std::vector<double>& y);

@@ -243,7 +243,7 @@ TEST_F(Cuda, GatedFfnAgreesWithPlainLoops) {
       for (const Choice& choice : {Choice{}, Choice{Measure::kActivation, Cut::kAbsolute}, Choice{Measure::kActivation, Cut::kMean},
                                    Choice{Measure::kGate, Cut::kDeviation, TopKMode::kSoft},
                                    Choice{Measure::kGate, Cut::kDeviation, TopKMode::kHard}})
-        for (Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu})
+        for (Activation activation : {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu, Activation::kDrelu})
           for (bool everything : {false, true})
             for (bool choose_all : {false, true}) {
               SCOPED_TRACE(::testing::Message() << shape.hidden << "x" << shape.neurons << " split " << shape.split

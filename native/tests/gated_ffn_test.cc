@@ -44,7 +44,7 @@ std::string NameOf(const Choice& choice) {
   if (choice.cut == Cut::kDeviation) name.append("_").append(kTopKModeNames[static_cast<size_t>(choice.mode)]);
   return name;
 }
-constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu};
+constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu, Activation::kDrelu};
 
 struct Options {
   size_t hidden = 24;
@@ -376,7 +376,7 @@ TEST_P(GatedFfnOf, AgreesWithPlainLoopsAtOddSizes) {
         options.storage = storage();
         options.seed = ++seed;
         options.offset = seed % 16;
-        options.activation = kActivations[seed % 4];
+        options.activation = kActivations[seed % std::size(kActivations)];
         options.cut = seed % 3 == 0 ? 1.2f : 0.3f;
         options.biases = seed % 2 == 0;
         options.post_norm = seed % 5 == 0;

@@ -8,7 +8,7 @@ import { CHOICES, type FfnMatrix, measureNamed, type NeuronChoice } from '../cor
 import { LacunaError } from '../core/errors.ts';
 import { type Attribute, attr, CONTRIB_DOMAIN, type Node } from '../core/graph.ts';
 import type { GraphBuilder } from '../core/graph-builder.ts';
-import { ACTIVATIONS, type Activation, activate } from './activations.ts';
+import { ACTIVATIONS, type Activation, activate, activateUp } from './activations.ts';
 import type { Body } from './bodies.ts';
 import { axisSize, operatorBody, sizeAttribute } from './body.ts';
 import {
@@ -297,14 +297,17 @@ function writeBlock(g: GraphBuilder, variant: GatedFfnVariant, x: string, runDen
   const storage = storageFor(variant);
   const read = variant.split ? splitInput(g, x) : { gate: x, up: x };
   const biases = { gate: variant.gateBias ? 'gate_bias' : undefined, up: upBias ? 'up_bias' : undefined };
-  const withBias = (projection: Projection, value: string) => addBias(g, value, biases[projection]);
+  const factor = (projection: Projection, value: string) => {
+    const biased = addBias(g, value, biases[projection]);
+    return projection === 'up' ? activateUp(g, activation, biased) : biased;
+  };
   const product = variant.split ? partProjector(storage, read) : projector(g, storage, x);
-  const project = (projection: Projection) => withBias(projection, product(g, projection));
+  const project = (projection: Projection) => factor(projection, product(g, projection));
   const neurons = () => (storage.sized ? sizeAttribute(g, 'intermediate_size') : axisSize(g, 'gate', 0));
-  const context = { x, activation, neurons, runDense, project, withBias };
+  const context = { x, activation, neurons, runDense, project, factor };
   const all = (): Selection => ({ act: activate(g, activation, project('gate')), chosen: undefined });
   const selection = once(choice === undefined ? all() : measureOf(choice).select(g, choice, context));
-  const values = { x: read.up, up: (b: GraphBuilder) => product(b, 'up'), upBias, storage };
+  const values = { x: read.up, activation, up: (b: GraphBuilder) => product(b, 'up'), upBias, storage };
   const biased = addBias(g, down(g, variant, values, selection), variant.downBias ? 'down_bias' : undefined);
   const { chosen } = selection;
   return {

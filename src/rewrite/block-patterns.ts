@@ -112,14 +112,26 @@ export interface InputParts {
   readonly hidden: number;
 }
 
-/** down(act(gate n) * up n). `activated` is what becomes of the gate. */
+/** down(act(gate n) * up n), or down(relu(gate n) * relu(up n)). `activated` is what becomes of the gate. */
 export function ffnPattern(storages: Storages, normed = any, activated = activation, parts?: InputParts): Pattern {
   const n = capture('n', normed);
   const part = (from: number, to: number) => phrase((g, x) => entries(g, x, from, to), n);
   const read = parts && { gate: part(0, parts.gateInputs), up: part(parts.gateInputs, parts.hidden) };
-  const act = capture('act', activated(capture('gate', linear(storages, 'gate', read?.gate ?? n))));
-  const chosen = op('Mul', { inputs: [act, capture('up', linear(storages, 'up', read?.up ?? n))] });
-  return added(storages, linear(storages, 'down', capture('middle', chosen)));
+  const gate = capture('gate', linear(storages, 'gate', read?.gate ?? n));
+  const up = linear(storages, 'up', read?.up ?? n);
+  const product = oneOf(
+    op('Mul', { inputs: [capture('act', activated(gate)), capture('up', up)] }),
+    sets(
+      'activation',
+      attr.string('drelu'),
+      op('Mul', { inputs: [capture('act', relu(gate)), capture('up', relu(up))] }),
+    ),
+  );
+  return added(storages, linear(storages, 'down', capture('middle', product)));
+}
+
+function relu(x: Pattern): Pattern {
+  return op('Relu', { inputs: [x] });
 }
 
 /** act(gate), where gates below a threshold or below a deviation may be 0 before or after. */
@@ -157,7 +169,7 @@ function activation(x: Pattern): Pattern {
     gives('silu', 'QuickGelu', [x], { alpha: { among: [attr.float(1)] } }),
     gives('gelu', 'Gelu', [x], { approximate: isOrLacks(attr.string('none')) }),
     gives('gelu_tanh', 'Gelu', [x], { approximate: { among: [attr.string('tanh')] } }),
-    gives('relu', 'Relu', [x]),
+    sets('activation', attr.string('relu'), relu(x)),
   );
 }
 

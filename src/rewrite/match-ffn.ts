@@ -151,7 +151,7 @@ function trainedOf(match: Match): TrainedChoice | undefined {
   if (match.attributes.quantile !== undefined) return { by: 'deviation', quantile: numberOf(match, 'quantile') };
   if (match.attributes.threshold_below !== undefined)
     return { by: 'threshold', threshold: floatAbove(numberOf(match, 'threshold_below')) };
-  return activationOf(match) === 'relu' ? { by: 'zeros' } : undefined;
+  return ['relu', 'drelu'].includes(activationOf(match)) ? { by: 'zeros' } : undefined;
 }
 
 function negativeThreshold(match: Match): string | undefined {

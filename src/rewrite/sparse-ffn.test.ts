@@ -251,6 +251,7 @@ describe('sparse-ffn', () => {
     [{ layers: 2, activation: 'gelu', bias: true }, THRESHOLD],
     [{ layers: 2, activation: 'gelu_tanh', postNorm: true }, STATISTICAL],
     [{ layers: 2, activation: 'relu', bias: true, postNorm: true }, byGate(0.3, 'hard')],
+    [{ layers: 2, activation: 'drelu', bias: true }, THRESHOLD],
     ...CHOICES.filter(({ measure }) => measureNamed(measure).plannedFor.includes('floats')).map(
       (choice) => [{ layers: 2, activation: 'silu' }, planOf(choice)] as const,
     ),

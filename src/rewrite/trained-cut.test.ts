@@ -94,6 +94,8 @@ describe('zeros of an activation', () => {
   it.each<[Partial<StackOptions>, number]>([
     [{ activation: 'relu' }, 2 ** -126],
     [{ activation: 'relu', bias: true, postNorm: true }, 2 ** -126],
+    [{ activation: 'drelu' }, 2 ** -126],
+    [{ activation: 'drelu', bias: true, postNorm: true }, 2 ** -126],
     [{ gateThreshold: 0.3 }, Math.fround(0.3)],
     [{ gateThreshold: 1, bias: true }, 1],
     [{ gateThreshold: 2 ** -149 }, 2 ** -126],
@@ -106,7 +108,7 @@ describe('zeros of an activation', () => {
     ]);
     for (const node of ours(sparse))
       expect(variantOfNode(node)).toMatchObject({
-        activation: 'relu',
+        activation: options.activation ?? 'relu',
         gather: true,
         choice: { measure: 'activation', cut: 'absolute' },
       });

@@ -305,7 +305,7 @@ function refusedCases(): { name: string; call: OneNode; error: string }[] {
     {
       name: 'activation',
       call: saying(good, { activation: attr.string('swish') }),
-      error: 'expected silu, gelu_tanh, gelu or relu for attribute activation but received "swish"',
+      error: 'expected silu, gelu_tanh, gelu, relu or drelu for attribute activation but received "swish"',
     },
     {
       name: 'up',

@@ -90,9 +90,9 @@ export function measureOf({ measure }: NeuronChoice): Measure {
 }
 
 /** act(gate) * up of projections without their biases. */
-function productOf(g: GraphBuilder, { gate, up }: Projections, { activation, withBias }: SelectionContext): string {
-  const act = activate(g, activation, withBias('gate', gate));
-  return g.op('Mul', [act, withBias('up', up)]);
+function productOf(g: GraphBuilder, { gate, up }: Projections, { activation, factor }: SelectionContext): string {
+  const act = activate(g, activation, factor('gate', gate));
+  return g.op('Mul', [act, factor('up', up)]);
 }
 
 /** The least weight that thresholds are divided by, float32's least normal number: 0 then lets a threshold of 0 pass. */

@@ -2,6 +2,7 @@
 import { GATHER_PERCENT } from '../../core/choice.ts';
 import { attr } from '../../core/graph.ts';
 import { type GraphBuilder, value } from '../../core/graph-builder.ts';
+import { type Activation, activateUp } from '../activations.ts';
 import { axisSize, branch } from '../body.ts';
 import type { StorageKind } from './storage.ts';
 
@@ -10,7 +11,8 @@ export interface NeuronValues {
   readonly x: string;
   /** [b, s, d_ff] */
   readonly act: string;
-  /** up x for all neurons, without its bias. */
+  readonly activation: Activation;
+  /** up x for all neurons, without its bias and its activation. */
   readonly up: (g: GraphBuilder) => string;
   readonly upBias: boolean;
   readonly storage: StorageKind;
@@ -24,9 +26,9 @@ function gatherLimit(g: GraphBuilder): string {
 
 /** All neurons: two dense products, whose weights ONNX Runtime packs when it loads the model. */
 export function allNeurons(g: GraphBuilder, values: NeuronValues, output = g.fresh('all')): string {
-  const { act, up, upBias, storage } = values;
+  const { act, activation, up, upBias, storage } = values;
   const biased = addBias(g, up(g), upBias ? 'up_bias' : undefined);
-  return storage.combine(g, g.op('Mul', [act, biased]), output);
+  return storage.combine(g, g.op('Mul', [act, activateUp(g, activation, biased)]), output);
 }
 
 type GatheredProducts = NonNullable<StorageKind['gathered']>;
@@ -56,14 +58,14 @@ export function chosenNeurons(
 /** `rows` int64 [n]; with none, products over an empty axis give the zeros that they should. */
 function gatheredNeurons(
   g: GraphBuilder,
-  { x, act, upBias }: NeuronValues,
+  { x, act, activation, upBias }: NeuronValues,
   products: GatheredProducts,
   rows: string,
   output: string,
 ): void {
   const pick = (from: string, axis: number) => g.op('Gather', [from, rows], { attributes: { axis: attr.int(axis) } });
-  const up = addBias(g, products.project(g, x, rows), upBias ? pick('up_bias', 0) : undefined);
-  products.combine(g, g.op('Mul', [pick(act, -1), up]), rows, output);
+  const biased = addBias(g, products.project(g, x, rows), upBias ? pick('up_bias', 0) : undefined);
+  products.combine(g, g.op('Mul', [pick(act, -1), activateUp(g, activation, biased)]), rows, output);
 }
 
 export function addBias(g: GraphBuilder, x: string, bias: string | undefined): string {

@@ -14,10 +14,10 @@ export interface SelectionContext {
   readonly neurons: () => string;
   /** bool scalar: everything is to be computed. Only bodies with a dense prefill have it. */
   readonly runDense: string | undefined;
-  /** gate or up of x for every neuron, bias added. */
+  /** gate or up of x for every neuron: what `factor` makes of the product. */
   readonly project: (projection: Projection) => string;
-  /** A value with the bias of gate or up, where the model has one. */
-  readonly withBias: (projection: Projection, value: string) => string;
+  /** A product with gate or up and the bias, where the model has one; of up also activated, with dReLU. */
+  readonly factor: (projection: Projection, product: string) => string;
 }
 
 /**

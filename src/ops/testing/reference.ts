@@ -30,8 +30,14 @@ export function activationOf(activation: Activation, x: number): number {
     case 'gelu_tanh':
       return (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
     case 'relu':
+    case 'drelu':
       return Math.max(x, 0);
   }
+}
+
+/** What act(gate) is multiplied with. */
+function activatedUp(activation: Activation, up: readonly number[]): readonly number[] {
+  return activation === 'drelu' ? up.map((value) => Math.max(value, 0)) : up;
 }
 
 /** erf by its Taylor series; exact to about 1e-14 for the |x| < 5 that tests feed, 1 beyond. */
@@ -76,7 +82,8 @@ export function gatedFfnToken(
   const parts = partsOf(x, ffn);
   const act = chosenActivations(parts, ffn, choice);
   const raw = Array.from(x, (_, i) => ffn.downBias?.[i] ?? 0);
-  times(act.values, projected(ffn.up, parts.up, ffn.upBias)).forEach((product, j) => {
+  const up = activatedUp(choice.activation, projected(ffn.up, parts.up, ffn.upBias));
+  times(act.values, up).forEach((product, j) => {
     for (let i = 0; i < raw.length; i++) raw[i] += product * ffn.down[j][i];
   });
   return { y: ffn.postNorm === undefined ? raw : rmsNorm(raw, ffn.postNorm), raw, kept: act.kept, act: act.values };
@@ -126,13 +133,13 @@ function measured(
     case 'activation':
       return act(gate);
     case 'product':
-      return times(act(gate), projected(ffn.up, parts.up, ffn.upBias));
+      return times(act(gate), activatedUp(activation, projected(ffn.up, parts.up, ffn.upBias)));
     case 'predicted':
     case 'nested':
       if (predictor === undefined) throw new RangeError(`Measure ${measure} needs what it predicts by`);
       return times(
         act(projected(predictor.gate, parts.gate, ffn.gateBias)),
-        projected(predictor.up, parts.up, ffn.upBias),
+        activatedUp(activation, projected(predictor.up, parts.up, ffn.upBias)),
       );
   }
 }
