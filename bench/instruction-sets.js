@@ -22,7 +22,7 @@ const options = readOptions({
   count: '',
 });
 const PRECISIONS = options.dtypes.split(',');
-const X64 = ['AVX3_DL', 'AVX2', 'SSE2'];
+const X64 = ['AVX3_DL', 'AVX2_VNNI', 'AVX2', 'SSE2'];
 const ARM64 = ['NEON_DOT', 'NEON'];
 
 /** Runs `what` with kernels of one instruction set. */
@@ -113,8 +113,8 @@ async function printCounts(folders) {
   const rows = [];
   for (const folder of folders) {
     const isArm = /aarch64/.test(execFileSync('file', [join(folder, 'block_calls')], { encoding: 'utf8' }));
-    // valgrind knows no AVX-512.
-    for (const set of isArm ? ARM64 : X64.slice(1)) {
+    // valgrind knows neither AVX-512 nor AVX-VNNI.
+    for (const set of isArm ? ARM64 : X64.slice(2)) {
       const counts = [];
       for (const storage of PRECISIONS)
         counts.push(await countACall(folder, storage, set, isArm ? countByQemu : countByValgrind));

@@ -201,79 +201,9 @@ struct BlockProducts {
   template <size_t kRows, size_t kTokens, class Zeros, class Ahead>
   static HWY_INLINE void Tile(const Row* rows, size_t blocks, const CodedInput* xs, const Zeros& zeros, Ahead&& ahead,
                               float* HWY_RESTRICT out, size_t stride) {
-    const D d;
-    const DI di;
-    const DCodes dcodes;
-    const DInput dinput;
-    const size_t lanes = hn::Lanes(d);
-    const size_t bytes = 4 * lanes;
-    // Number of vectors of codes for one vector of scales.
-    constexpr size_t kSteps = kBlockLanes;
-    const SpreadOfSteps spread;
-    V sums[kTokens][kRows];
-#pragma GCC unroll 4
-    for (size_t t = 0; t < kTokens; ++t) {
-#pragma GCC unroll 4
-      for (size_t r = 0; r < kRows; ++r) sums[t][r] = hn::Zero(d);
-    }
-    for (size_t block = 0; block < blocks; block += lanes) {
-      const size_t left = std::min(lanes, blocks - block);
-      const bool whole = left == lanes;
-      ScalesOfSteps scales[kTokens][kRows];
-#pragma GCC unroll 4
-      for (size_t r = 0; r < kRows; ++r) {
-        const uint16_t* from = rows[r].scales + block;
-        const V row_scales = whole ? LoadScales(from) : LoadScales(from, left);
-#pragma GCC unroll 4
-        for (size_t t = 0; t < kTokens; ++t)
-          scales[t][r].Keep(hn::Mul(row_scales, hn::LoadU(d, xs[t].scales + block)), spread);
-        if constexpr (Zeros::kAreStored) {
-          const V below = hn::Mul(row_scales, zeros.Below(r, block, left));
-#pragma GCC unroll 4
-          for (size_t t = 0; t < kTokens; ++t)
-            sums[t][r] = hn::MulAdd(below, hn::LoadU(d, xs[t].sums + block), sums[t][r]);
-        }
-      }
-      const size_t from = block * kBlockBytes;
-      const size_t end = left * kBlockBytes;
-      ahead.Scales(kRows * block, kRows * left);
-#pragma GCC unroll 8
-      for (size_t step = 0; step < kSteps; ++step) {
-        if (step * bytes >= end) break;
-        const size_t at = from + step * bytes;
-        ahead.Codes(kRows * at, kRows * bytes);
-        hn::Vec<DCodes> low[kRows], high[kRows];
-#pragma GCC unroll 4
-        for (size_t r = 0; r < kRows; ++r) {
-          const uint8_t* codes = rows[r].codes + at;
-          low[r] = whole || (step + 1) * bytes <= end ? hn::LoadU(dcodes, codes)
-                                                      : hn::LoadN(dcodes, codes, end - step * bytes);
-          if constexpr (kIsHalves) {
-            high[r] = hn::ShiftRight<4>(low[r]);
-            low[r] = hn::And(low[r], hn::Set(dcodes, 15));
-          }
-          if constexpr (kPlanes > 0) {
-            low[r] = WithUpper(low[r], rows[r], 0, at);
-            high[r] = WithUpper(high[r], rows[r], 1, at);
-          }
-        }
-#pragma GCC unroll 4
-        for (size_t t = 0; t < kTokens; ++t) {
-          const int8_t* codes = xs[t].codes + (kIsHalves ? 2 * at : at);
-          const auto first_half = hn::LoadU(dinput, codes);
-          const auto second_half = kIsHalves ? hn::LoadU(dinput, codes + bytes) : first_half;
-          const auto start = hn::LoadU(di, xs[t].starts + at / 4);
-#pragma GCC unroll 4
-          for (size_t r = 0; r < kRows; ++r) {
-            const auto products = kIsHalves ? ProductsOfHalves(low[r], first_half, high[r], second_half, start)
-                                            : ProductsOfBytes(low[r], first_half, start);
-            sums[t][r] = hn::MulAdd(hn::ConvertTo(d, products), scales[t][r].Of(step, spread), sums[t][r]);
-          }
-        }
-      }
-    }
-#pragma GCC unroll 4
-    for (size_t t = 0; t < kTokens; ++t) hn::StoreN(SumsOfLanes<kRows>(d, sums[t]), d, out + t * stride, kRows);
+    WithByteProducts([&]<class Bytes>(Bytes) HWY_ATTR {
+      TileBy<Bytes, kRows, kTokens>(rows, blocks, xs, zeros, ahead, out, stride);
+    });
   }
 
   // Prefetches the first bytes of rows from `first` on.
@@ -340,6 +270,85 @@ struct BlockProducts {
   }
 
  private:
+  // Tile with products made by `Bytes`.
+  template <class Bytes, size_t kRows, size_t kTokens, class Zeros, class Ahead>
+  static HWY_INLINE void TileBy(const Row* rows, size_t blocks, const CodedInput* xs, const Zeros& zeros, Ahead& ahead,
+                                float* HWY_RESTRICT out, size_t stride) {
+    const D d;
+    const DI di;
+    const DCodes dcodes;
+    const DInput dinput;
+    const size_t lanes = hn::Lanes(d);
+    const size_t bytes = 4 * lanes;
+    // Number of vectors of codes for one vector of scales.
+    constexpr size_t kSteps = kBlockLanes;
+    const SpreadOfSteps spread;
+    V sums[kTokens][kRows];
+#pragma GCC unroll 4
+    for (size_t t = 0; t < kTokens; ++t) {
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r) sums[t][r] = hn::Zero(d);
+    }
+    for (size_t block = 0; block < blocks; block += lanes) {
+      const size_t left = std::min(lanes, blocks - block);
+      const bool whole = left == lanes;
+      ScalesOfSteps scales[kTokens][kRows];
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r) {
+        const uint16_t* from = rows[r].scales + block;
+        const V row_scales = whole ? LoadScales(from) : LoadScales(from, left);
+#pragma GCC unroll 4
+        for (size_t t = 0; t < kTokens; ++t)
+          scales[t][r].Keep(hn::Mul(row_scales, hn::LoadU(d, xs[t].scales + block)), spread);
+        if constexpr (Zeros::kAreStored) {
+          const V below = hn::Mul(row_scales, zeros.Below(r, block, left));
+#pragma GCC unroll 4
+          for (size_t t = 0; t < kTokens; ++t)
+            sums[t][r] = hn::MulAdd(below, hn::LoadU(d, xs[t].sums + block), sums[t][r]);
+        }
+      }
+      const size_t from = block * kBlockBytes;
+      const size_t end = left * kBlockBytes;
+      ahead.Scales(kRows * block, kRows * left);
+#pragma GCC unroll 8
+      for (size_t step = 0; step < kSteps; ++step) {
+        if (step * bytes >= end) break;
+        const size_t at = from + step * bytes;
+        ahead.Codes(kRows * at, kRows * bytes);
+        hn::Vec<DCodes> low[kRows], high[kRows];
+#pragma GCC unroll 4
+        for (size_t r = 0; r < kRows; ++r) {
+          const uint8_t* codes = rows[r].codes + at;
+          low[r] = whole || (step + 1) * bytes <= end ? hn::LoadU(dcodes, codes)
+                                                      : hn::LoadN(dcodes, codes, end - step * bytes);
+          if constexpr (kIsHalves) {
+            high[r] = hn::ShiftRight<4>(low[r]);
+            low[r] = hn::And(low[r], hn::Set(dcodes, 15));
+          }
+          if constexpr (kPlanes > 0) {
+            low[r] = WithUpper(low[r], rows[r], 0, at);
+            high[r] = WithUpper(high[r], rows[r], 1, at);
+          }
+        }
+#pragma GCC unroll 4
+        for (size_t t = 0; t < kTokens; ++t) {
+          const int8_t* codes = xs[t].codes + (kIsHalves ? 2 * at : at);
+          const auto first_half = hn::LoadU(dinput, codes);
+          const auto second_half = kIsHalves ? hn::LoadU(dinput, codes + bytes) : first_half;
+          const auto start = hn::LoadU(di, xs[t].starts + at / 4);
+#pragma GCC unroll 4
+          for (size_t r = 0; r < kRows; ++r) {
+            const auto products = kIsHalves ? Bytes::OfHalves(low[r], first_half, high[r], second_half, start)
+                                            : Bytes::OfBytes(low[r], first_half, start);
+            sums[t][r] = hn::MulAdd(hn::ConvertTo(d, products), scales[t][r].Of(step, spread), sums[t][r]);
+          }
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (size_t t = 0; t < kTokens; ++t) hn::StoreN(SumsOfLanes<kRows>(d, sums[t]), d, out + t * stride, kRows);
+  }
+
   // A vector of lower bits that begins at byte `at` of its row, with the upper ones of that half of the columns. Past the
   // row's last block they are any, and are multiplied by scales of zero.
   static HWY_INLINE hn::Vec<hn::Repartition<uint8_t, D>> WithUpper(hn::Vec<hn::Repartition<uint8_t, D>> lower, const Row& row,

@@ -160,11 +160,13 @@ class Sketch {
   template <size_t kQueries>
   HWY_INLINE void PredictTile(const uint8_t* HWY_RESTRICT codes, const float* HWY_RESTRICT scales, const CodedQuery* queries,
                               float* HWY_RESTRICT scores, size_t stride) const {
-    for (size_t lane = 0; lane < kSketchTile; lane += kLanes)
-      PredictLanes<kQueries>(codes + lane * kWord, scales + lane, queries, scores + lane, stride);
+    WithByteProducts([&]<class Bytes>(Bytes) HWY_ATTR {
+      for (size_t lane = 0; lane < kSketchTile; lane += kLanes)
+        PredictLanes<Bytes, kQueries>(codes + lane * kWord, scales + lane, queries, scores + lane, stride);
+    });
   }
 
-  template <size_t kQueries>
+  template <class Bytes, size_t kQueries>
   HWY_INLINE void PredictLanes(const uint8_t* HWY_RESTRICT codes, const float* HWY_RESTRICT scales, const CodedQuery* queries,
                                float* HWY_RESTRICT scores, size_t stride) const {
     const D d;
@@ -186,7 +188,7 @@ class Sketch {
 #pragma GCC unroll 4
         for (size_t q = 0; q < kQueries; ++q) {
           const int8_t* query = queries[q].codes + first + i;
-          sums[q] = ProductsOfHalves(low, Word(query), high, Word(query + half), sums[q]);
+          sums[q] = Bytes::OfHalves(low, Word(query), high, Word(query + half), sums[q]);
         }
       }
       const auto scale = hn::LoadU(d, scales);

@@ -11,6 +11,9 @@
 #if HWY_ARCH_ARM && HWY_OS_LINUX
 #include <sys/auxv.h>
 #endif
+#if HWY_ARCH_X86
+#include <cpuid.h>
+#endif
 
 namespace lacuna {
 namespace {
@@ -26,33 +29,61 @@ bool HasDotProducts() {
 #endif
 }
 
-const char* NameOf(int64_t target) {
-  switch (target) {
+struct InstructionSet {
+  int64_t target;
+  bool avx_vnni;
+};
+
+const char* NameOf(const InstructionSet& set) {
+  switch (set.target) {
     case HWY_NEON:
       return "NEON_DOT";
     case HWY_NEON_WITHOUT_AES:
       return "NEON";
     default:
-      return hwy::TargetName(target);
+      return set.avx_vnni ? "AVX2_VNNI" : hwy::TargetName(set.target);
   }
+}
+
+// The best first.
+std::vector<InstructionSet> SetsOfThisProcessor() {
+  std::vector<InstructionSet> sets;
+  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+    if (target == HWY_AVX2 && HasAvxVnni()) sets.push_back({target, true});
+    sets.push_back({target, false});
+  }
+  return sets;
 }
 
 }  // namespace
 
+bool HasAvxVnni() {
+#if HWY_ARCH_X86
+  constexpr unsigned kFeatures = 7, kMoreFeatures = 1, kAvxVnni = 1 << 4;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(kFeatures, kMoreFeatures, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvxVnni) != 0;
+#else
+  return false;
+#endif
+}
+
 void ChooseInstructions(std::string_view name) {
   const int64_t missing = HasDotProducts() ? 0 : HWY_NEON;
   hwy::DisableTargets(missing);
-  if (name.empty()) return;
-  const std::vector<int64_t> targets = hwy::SupportedAndGeneratedTargets();
-  const auto wanted = std::find_if(targets.begin(), targets.end(), [name](int64_t target) { return name == NameOf(target); });
-  if (wanted == targets.end()) {
+  const std::vector<InstructionSet> sets = SetsOfThisProcessor();
+  const auto wanted = std::find_if(sets.begin(), sets.end(), [name](auto& set) { return name.empty() || name == NameOf(set); });
+  if (wanted == sets.end()) {
     std::string names;
-    for (const int64_t target : targets) names += (names.empty() ? "" : ", ") + std::string(NameOf(target));
+    for (const InstructionSet& set : sets) names += (names.empty() ? "" : ", ") + std::string(NameOf(set));
     throw std::invalid_argument("there are no instructions " + std::string(name) + " here, only " + names);
   }
-  hwy::DisableTargets(~*wanted);
+  uses_avx_vnni = wanted->avx_vnni;
+  if (!name.empty()) hwy::DisableTargets(~wanted->target);
 }
 
-const char* InstructionsInUse() { return NameOf(hwy::SupportedAndGeneratedTargets().front()); }
+const char* InstructionsInUse() {
+  const int64_t target = hwy::SupportedAndGeneratedTargets().front();
+  return NameOf({target, target == HWY_AVX2 && uses_avx_vnni});
+}
 
 }  // namespace lacuna

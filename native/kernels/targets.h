@@ -11,8 +11,15 @@ namespace lacuna {
 // processor or this library has no such set.
 void ChooseInstructions(std::string_view name = {});
 
-// The set in use: "AVX3_DL" (AVX-512 of Ice Lake), "AVX2" or "SSE2"; "NEON_DOT" (with dot products) or "NEON".
+// The set in use: "AVX3_DL" (AVX-512 of Ice Lake), "AVX2_VNNI" (with products of bytes), "AVX2" or "SSE2"; "NEON_DOT"
+// (with dot products) or "NEON".
 const char* InstructionsInUse();
+
+// Whether the processor has AVX-VNNI. Whether the system saves the registers of AVX, Highway knows.
+bool HasAvxVnni();
+
+// Whether kernels of Highway's target AVX2 use AVX-VNNI. Highway has no target for it. ChooseInstructions sets this.
+inline bool uses_avx_vnni = false;
 
 }  // namespace lacuna
 

@@ -64,6 +64,8 @@ class Made {
     return {Keep(weight).data(), 1e-5f};
   }
   Misaligned& Rows(size_t rows, size_t columns, float scale = 1) { return Keep(random_.Floats(rows * columns, scale)); }
+  // Where a kernel is to write.
+  Misaligned& Nothing(size_t rows, size_t columns) { return Keep(std::vector<float>(rows * columns, NAN)); }
   Misaligned& Keep(const std::vector<float>& values) { return rows_.emplace_back(values, random_.Below(7)); }
 
  private:
@@ -104,6 +106,8 @@ struct Tokens {
     return {number, stream.x + at, stream.skip == nullptr ? nullptr : stream.skip + at,
             stream.sum == nullptr ? nullptr : stream.sum + at};
   }
+  // What a kernel has added.
+  void Forget() const { std::fill_n(sum.data(), count * hidden, NAN); }
   void CheckSum() const {
     for (size_t i = 0; stream.sum != nullptr && i < count * hidden; ++i) ASSERT_EQ(sum.data()[i], x.data()[i] + skip.data()[i]);
     ASSERT_TRUE(sum.Intact());
@@ -156,31 +160,34 @@ constexpr size_t kCounts[] = {1, 2, 4, 7, 65};
 
 TEST(NormProduct, IsThatOfPlainLoops) {
   Tightness tightness(1e-3);
-  testing::ForEachTarget([&](const std::string& target) {
-    ForEachVariant([&](Storage storage, const Variant& variant) {
-      for (size_t hidden : {16, 32, 33, 128, 500, 576, 1100}) {
-        const size_t count = kCounts[hidden % 5], rows = 3 + hidden % 150;
-        SCOPED_TRACE(target + ", " + std::to_string(hidden) + ", " + std::to_string(count) + NameOf(variant));
-        Made made(static_cast<uint32_t>(hidden), variant);
-        const float softcap = hidden % 4 == 0 ? 0.5f : 0;
-        const NormProduct part = {storage, made.Norm(hidden), made.Matrix(storage, rows, hidden), softcap};
-        const Tokens tokens(made, count, hidden, hidden % 2 == 0);
-        Misaligned& y = made.Rows(count, rows);
+  ForEachVariant([&](Storage storage, const Variant& variant) {
+    for (size_t hidden : {16, 32, 33, 128, 500, 576, 1100}) {
+      const size_t count = kCounts[hidden % 5], rows = 3 + hidden % 150;
+      SCOPED_TRACE(std::to_string(hidden) + ", " + std::to_string(count) + NameOf(variant));
+      Made made(static_cast<uint32_t>(hidden), variant);
+      const float softcap = hidden % 4 == 0 ? 0.5f : 0;
+      const NormProduct part = {storage, made.Norm(hidden), made.Matrix(storage, rows, hidden), softcap};
+      const Tokens tokens(made, count, hidden, hidden % 2 == 0);
+      const reference::Numbers weight(storage, part.weight);
+      std::vector<reference::Row> wanted;
+      for (size_t token = 0; token < count; ++token) {
+        wanted.push_back(reference::NormProductOf(part, weight, tokens.At(token)));
+        tightness.Add(wanted.back());
+      }
+      testing::ForEachTargetAndAvxVnni([&](const std::string& target) {
+        SCOPED_TRACE(target);
+        tokens.Forget();
+        Misaligned& y = made.Nothing(count, rows);
         Scratch scratch;
         RunNormProduct(part, tokens.stream, y.data(), scratch, testing::OnThreads(3));
         ASSERT_TRUE(y.Intact());
         tokens.CheckSum();
-        const reference::Numbers weight(storage, part.weight);
-        for (size_t token = 0; token < count; ++token) {
-          const reference::Row wanted = reference::NormProductOf(part, weight, tokens.At(token));
-          ExpectRow(y.data() + token * rows, wanted);
-          tightness.Add(wanted);
-        }
+        for (size_t token = 0; token < count; ++token) ExpectRow(y.data() + token * rows, wanted[token]);
         ExpectSameAlone(tokens, rows, y.data(), [&](const Stream& stream, float* to) {
           RunNormProduct(part, stream, to, scratch, OnThisThread());
         });
-      }
-    });
+      });
+    }
   });
 }
 
@@ -199,39 +206,44 @@ TEST(NormProduct, WhatIsNotANumberShows) {
 
 TEST(NormFfn, IsThatOfPlainLoops) {
   Tightness tightness(1e-2);
-  constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu};
-  testing::ForEachTarget([&](const std::string& target) {
-    ForEachVariant([&](Storage storage, const Variant& variant) {
-      for (size_t neurons : {1, 31, 64, 65, 200, 330}) {
-        const size_t count = kCounts[neurons % 5], hidden = 20 + neurons % 100;
-        SCOPED_TRACE(target + ", " + std::to_string(neurons) + ", " + std::to_string(count) + NameOf(variant));
-        Made made(static_cast<uint32_t>(neurons), variant);
-        NormFfn part;
-        part.storage = storage;
-        part.activation = kActivations[neurons % 4];
-        const bool normed = neurons % 4 != 1;
-        if (normed) part.norm = made.Norm(hidden);
-        part.gate = made.Matrix(storage, neurons, hidden);
-        part.up = made.Matrix(storage, neurons, hidden);
-        part.down = made.Matrix(storage, hidden, neurons);
-        if (neurons % 2 == 0) part.post_norm = made.Norm(hidden);
-        const Tokens tokens(made, count, hidden, normed);
-        Misaligned& y = made.Rows(count, hidden);
+  constexpr std::pair<size_t, Activation> kBlocks[] = {
+      {1, Activation::kGeluTanh}, {31, Activation::kRelu}, {64, Activation::kSilu},
+      {65, Activation::kDrelu},   {200, Activation::kSilu}, {330, Activation::kGelu}};
+  ForEachVariant([&](Storage storage, const Variant& variant) {
+    for (const auto& [neurons, activation] : kBlocks) {
+      const size_t count = kCounts[neurons % 5], hidden = 20 + neurons % 100;
+      SCOPED_TRACE(std::to_string(neurons) + ", " + std::to_string(count) + NameOf(variant));
+      Made made(static_cast<uint32_t>(neurons), variant);
+      NormFfn part;
+      part.storage = storage;
+      part.activation = activation;
+      const bool normed = neurons % 4 != 1;
+      if (normed) part.norm = made.Norm(hidden);
+      part.gate = made.Matrix(storage, neurons, hidden);
+      part.up = made.Matrix(storage, neurons, hidden);
+      part.down = made.Matrix(storage, hidden, neurons);
+      if (neurons % 2 == 0) part.post_norm = made.Norm(hidden);
+      const Tokens tokens(made, count, hidden, normed);
+      const reference::FfnNumbers numbers(part);
+      std::vector<reference::Row> wanted;
+      for (size_t token = 0; token < count; ++token) {
+        wanted.push_back(reference::NormFfnOf(part, numbers, tokens.At(token)));
+        tightness.Add(wanted.back());
+      }
+      testing::ForEachTarget([&](const std::string& target) {
+        SCOPED_TRACE(target);
+        tokens.Forget();
+        Misaligned& y = made.Nothing(count, hidden);
         Scratch scratch;
         RunNormFfn(part, tokens.stream, {}, y.data(), scratch, testing::OnThreads(3));
         ASSERT_TRUE(y.Intact());
         tokens.CheckSum();
-        const reference::FfnNumbers numbers(part);
-        for (size_t token = 0; token < count; ++token) {
-          const reference::Row wanted = reference::NormFfnOf(part, numbers, tokens.At(token));
-          ExpectRow(y.data() + token * hidden, wanted);
-          tightness.Add(wanted);
-        }
+        for (size_t token = 0; token < count; ++token) ExpectRow(y.data() + token * hidden, wanted[token]);
         ExpectSameAlone(tokens, hidden, y.data(), [&](const Stream& stream, float* to) {
           RunNormFfn(part, stream, {}, to, scratch, OnThisThread());
         });
-      }
-    });
+      });
+    }
   });
 }
 
@@ -393,43 +405,46 @@ TEST(NormAttention, IsThatOfPlainLoops) {
   // Averages of many values are small compared with the steps that they are rounded to, and many may go either way. A
   // wrong key, angle or weight moves outputs by their own size.
   Tightness tightness(1e-2), outputs(0.25);
-  testing::ForEachTarget([&](const std::string& target) {
-    // Narrow caches do not depend on the storage of weights.
-    std::vector<std::pair<Storage, CacheFormat>> stored = {{Storage::kInt4, CacheFormat::kFp16}, {Storage::kInt4, CacheFormat::kInt8}};
-    for (Storage storage : kStorages) stored.emplace_back(storage, CacheFormat::kFp32);
-    for (size_t s = 0; s < stored.size(); ++s) {
-      const auto [storage, format] = stored[s];
-      for (size_t i = 0; i < std::size(kShapes); ++i) {
-        const Shape& shape = kShapes[i];
-        const Variant& variant = kVariants[i % std::size(kVariants)];
-        SCOPED_TRACE(target + ", heads of " + std::to_string(shape.head_size) + NameOf(variant) + NameOf(format));
-        constexpr size_t kTokens = 140;
-        Made made(static_cast<uint32_t>(shape.head_size), variant);
-        const NormAttention part = MadeAttention(made, storage, shape, kTokens);
-        const Tokens tokens(made, kTokens, shape.hidden, true);
+  // Narrow caches do not depend on the storage of weights.
+  std::vector<std::pair<Storage, CacheFormat>> stored = {{Storage::kInt4, CacheFormat::kFp16}, {Storage::kInt4, CacheFormat::kInt8}};
+  for (Storage storage : kStorages) stored.emplace_back(storage, CacheFormat::kFp32);
+  for (const auto& [storage, format] : stored)
+    for (size_t i = 0; i < std::size(kShapes); ++i) {
+      const Shape& shape = kShapes[i];
+      const Variant& variant = kVariants[i % std::size(kVariants)];
+      SCOPED_TRACE("heads of " + std::to_string(shape.head_size) + NameOf(variant) + NameOf(format));
+      constexpr size_t kTokens = 140;
+      Made made(static_cast<uint32_t>(shape.head_size), variant);
+      const NormAttention part = MadeAttention(made, storage, shape, kTokens);
+      const Tokens tokens(made, kTokens, shape.hidden, true);
+      const reference::AttentionNumbers numbers(part);
+      std::vector<reference::Projected> wanted;
+      for (size_t token = 0; token < kTokens; ++token) {
+        wanted.push_back(reference::ProjectedOf(part, numbers, tokens.At(token), token));
+        for (const reference::Row& row : {wanted.back().keys, wanted.back().values}) tightness.Add(row);
+      }
+      testing::ForEachTarget([&, format = format](const std::string& target) {
+        SCOPED_TRACE(target);
+        tokens.Forget();
         const FedRow fed(part, tokens, {kTokens}, 150, testing::OnThreads(3), {format});
         tokens.CheckSum();
-        const reference::AttentionNumbers numbers(part);
         std::vector<reference::Row> keys, values;
         for (size_t token = 0; token < kTokens; ++token) {
-          const reference::Projected wanted = reference::ProjectedOf(part, numbers, tokens.At(token), token);
           const std::vector<float> key = fed.At(fed.keys, token), value = fed.At(fed.values, token);
-          ExpectRow(key.data(), Rounded(format, wanted.keys, shape.head_size));
-          ExpectRow(value.data(), Rounded(format, wanted.values, shape.head_size));
+          ExpectRow(key.data(), Rounded(format, wanted[token].keys, shape.head_size));
+          ExpectRow(value.data(), Rounded(format, wanted[token].values, shape.head_size));
           keys.push_back(reference::Exact(key.data(), key.size()));
           values.push_back(reference::Exact(value.data(), value.size()));
-          const reference::Row y = reference::AttendedOf(part, numbers, wanted.queries, keys, values);
+          const reference::Row y = reference::AttendedOf(part, numbers, wanted[token].queries, keys, values);
           ExpectRow(fed.y.data() + token * shape.hidden, y);
           outputs.Add(y);
-          for (const reference::Row& row : {wanted.keys, wanted.values}) tightness.Add(row);
         }
         const std::vector<size_t> ones(kTokens, 1);
         EXPECT_EQ(FedRow(part, tokens, ones, 140, OnThisThread(), {format}).y, fed.y);
         EXPECT_EQ(FedRow(part, tokens, {65, 1, 70, 4}, 140, testing::OnThreads(2), {format}).y, fed.y);
         EXPECT_EQ(FedRow(part, tokens, {2, 3, 5, 11, 28, 91}, 140, testing::OnThreads(7), {format}).y, fed.y);
-      }
+      });
     }
-  });
 }
 
 // NaN at a position shows in the tokens that see it and in no other, whatever passes with them.

@@ -3,10 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "hwy/targets.h"
+#include "kernels/decoder.h"
+#include "tests/testing.h"
 
 namespace lacuna {
 namespace {
@@ -29,6 +33,26 @@ TEST(Targets, TheSetOfAName) {
   EXPECT_EQ(InstructionsInUse(), best);
   ChooseInstructions();
 }
+
+#if HWY_ARCH_X86
+// Else its kernels would be tested in name alone.
+TEST(Targets, AvxVnniMultiplies) {
+  const auto targets = hwy::SupportedAndGeneratedTargets();
+  if (std::find(targets.begin(), targets.end(), HWY_AVX2) == targets.end()) GTEST_SKIP() << "no AVX2";
+  const std::vector<uint8_t> codes(kBlock);
+  const uint16_t one = 0x3c00;
+  const std::vector<float> x(kBlock, 1.0f);
+  const NormProduct part = {Storage::kInt8, {x.data(), 1e-6f}, {{codes.data(), &one, nullptr}, 1, kBlock}};
+  testing::ForEachTargetAndAvxVnni([&](const std::string& target) {
+    const size_t before = testing::AvxVnniSteps();
+    float y = 0;
+    Scratch scratch;
+    RunNormProduct(part, {1, x.data(), nullptr, nullptr}, &y, scratch, OnThisThread());
+    EXPECT_NEAR(y, -128.0f * kBlock, 1e-2f) << target;
+    if (!HasAvxVnni()) EXPECT_EQ(testing::AvxVnniSteps() > before, target == "AVX2_VNNI") << target;
+  });
+}
+#endif
 
 TEST(Targets, ANameThatThereIsNotIsRefused) {
   const std::string best = InstructionsInUse();

@@ -12,6 +12,8 @@
 
 #include "hwy/targets.h"
 #include "kernels/parallel.h"
+#include "kernels/targets.h"
+#include "tests/avx_vnni.h"
 #include "tests/random.h"
 
 namespace lacuna::testing {
@@ -20,12 +22,24 @@ constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
 
 // Calls `check` once for every instruction set that is built and that this processor has.
 template <class Check>
-void ForEachTarget(Check check) {
+void ForEachTarget(Check check, bool stands_in_for_avx_vnni = false) {
+  const bool used_avx_vnni = uses_avx_vnni;
   for (int64_t target : hwy::SupportedAndGeneratedTargets()) {
     hwy::SetSupportedTargetsForTest(target);
+    uses_avx_vnni = false;
     check(std::string(hwy::TargetName(target)));
+    if (target != HWY_AVX2 || !(HasAvxVnni() || stands_in_for_avx_vnni)) continue;
+    uses_avx_vnni = true;
+    check(std::string("AVX2_VNNI"));
   }
   hwy::SetSupportedTargetsForTest(0);
+  uses_avx_vnni = used_avx_vnni;
+}
+
+// The same, and for AVX-VNNI in any case, where each of its instructions may take microseconds: for products by themselves.
+template <class Check>
+void ForEachTargetAndAvxVnni(Check check) {
+  ForEachTarget(check, StandInForAvxVnni());
 }
 
 // One thread for every task: the least ordered way to run them.

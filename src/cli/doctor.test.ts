@@ -46,7 +46,7 @@ describe.runIf(process.platform === 'linux')('lacuna doctor', () => {
     async () => {
       const { stdout } = await lacuna(['doctor']);
       expect(stdout).toMatch(
-        /\nkernels in this process: active, with (AVX3_DL|AVX2|SSE2|NEON_DOT|NEON): run and bench decode with them/,
+        /\nkernels in this process: active, with (AVX3_DL|AVX2_VNNI|AVX2|SSE2|NEON_DOT|NEON): run and bench decode with them/,
       );
       // A library with a correct header and nothing else.
       const { native, kernels } = await diagnose(elf(ours), join(nativeLib, 'lacuna_node.node'));

@@ -192,7 +192,10 @@ describe.runIf(required)('the package, packed for users', { timeout: 300_000 }, 
     const { platform, native, kernels } = JSON.parse(lacuna('doctor', '--json'));
     expect(platform).toBe('win32-x64');
     expect(native).toMatchObject({ state: 'present', madeFor: { target: 'win32-x64', tested: 'in Wine' } });
-    expect(kernels).toMatchObject({ active: true, instructions: expect.stringMatching(/^(AVX3_DL|AVX2|SSE2)$/) });
+    expect(kernels).toMatchObject({
+      active: true,
+      instructions: expect.stringMatching(/^(AVX3_DL|AVX2_VNNI|AVX2|SSE2)$/),
+    });
     convertsAndDecodes(app, lacuna);
   });
 });
