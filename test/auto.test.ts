@@ -116,6 +116,27 @@ describe('the fastest model within a budget', { timeout: 120_000 }, () => {
     expect(await build(at('wide'), 'ppl<=30%', '--json', ...kept)).toMatchObject({ code: 0, stdout: shipped.stdout });
   });
 
+  it('is evaluated itself, also where another model was within the same budget', async () => {
+    const kept = ['--json', '--work', at('other')];
+    const first = await build(at('wider'), 'ppl<=30%', ...kept);
+    const stages = join(at('other'), 'lacuna-stages');
+    const name = readdirSync(stages).find((entry) => entry.startsWith('choice-')) ?? '';
+    const path = join(stages, name, 'choice.json');
+    // As if speeds, measured anew, had spoken for int8.
+    const choice = JSON.parse(readFileSync(path, 'utf8'));
+    const { mix } = choice.chosen;
+    const exact = mix.chosen.map((one: object) => ({ ...one, dtype: 'int8' }));
+    const chosen = { ...choice.chosen, name: 'int8', mix: { ...mix, chosen: exact } };
+    writeFileSync(path, JSON.stringify({ ...choice, chosen }));
+    const second = await build(at('wider'), 'ppl<=30%', '--force', ...kept);
+    const [int4, int8] = [first, second].map(({ stdout }): AutoResult => JSON.parse(stdout));
+    expect([int4.precision, int8.precision]).toEqual(['int4', 'int8']);
+    expect(int8.evaluation.modes[0].meanKl).toBeLessThan(int4.evaluation.modes[0].meanKl / 4);
+    expect(await evaluate({ folder: at('wider'), engine: 'stock', tokens: 1100, threads: 1 })).toMatchObject({
+      perplexity: { perplexity: expect.closeTo(int8.evaluation.modes[0].model.perplexity, 6) },
+    });
+  });
+
   it('goes on where it was stopped', async () => {
     const stop = new AbortController();
     const watch = setInterval(() => {

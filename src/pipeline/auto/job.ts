@@ -124,6 +124,5 @@ export function autoOutputs({ work, keys }: Pick<AutoJob, 'work' | 'keys'>) {
     losses: join(work, `losses-${keys.losses}`),
     shown: join(work, `shown-${keys.losses}`),
     choice: join(work, `choice-${keys.chosen}`, 'choice.json'),
-    evaluation: join(work, `evaluation-${keys.build}`, 'evaluation.json'),
   };
 }

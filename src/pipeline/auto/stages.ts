@@ -1,6 +1,6 @@
 /** The stages of building a model within a budget. Each finished stage is kept under its key in the workspace. */
 import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { sha256Bytes } from '../../../formats/files.ts';
 import { prettyJson } from '../../core/json.ts';
 import { mixOf, type Plan } from '../../core/plan.ts';
@@ -160,11 +160,22 @@ export async function makeModel(job: AutoJob, workbench: Workbench, choosing: Ch
   return output;
 }
 
+/** Where what is measured of a model is kept: by the name of its folder, which says what it is, in any workspace. */
+function recordOf(
+  { work, keys }: AutoJob,
+  stage: string,
+  file: string,
+  folder: string,
+  ...more: readonly string[]
+): string {
+  return join(work, `${stage}-${keyOf(keys.build, basename(folder), ...more)}`, file);
+}
+
 /** Times a model against the dense one of a precision. */
 export function timeAgainst(job: AutoJob, folder: string, againstDtype: string): Promise<BenchReport> {
-  const { engine, keys, options, work } = job;
+  const { engine, options } = job;
   const { models } = autoOutputs(job);
-  const path = join(work, `speed-${keyOf(keys.chosen, folder, againstDtype)}`, 'bench.json');
+  const path = recordOf(job, 'speed', 'bench.json', folder, againstDtype);
   return jsonStage(path, async () => {
     const { texts, budget: _, host: __, ...given } = optionsFor('bench', options);
     const against = { against: models, againstDtype: againstDtype as PrecisionName };
@@ -177,12 +188,12 @@ export function timeAgainst(job: AutoJob, folder: string, againstDtype: string):
 /** Compares the model with the floats on the test text, which nothing has seen. */
 export function evaluateChosen(job: AutoJob, folder: string): Promise<EvaluateResult> {
   const { spec, engine, options } = job;
-  const { floats, evaluation } = autoOutputs(job);
+  const { floats } = autoOutputs(job);
   const {
     texts: { test },
     tokens = DEFAULT_TOKENS,
   } = options;
-  return jsonStage(evaluation, async () => {
+  return jsonStage(recordOf(job, 'evaluation', 'evaluation.json', folder), async () => {
     const measuring = await measuringOptions('eval', job);
     const model = await openModelFolder(folder);
     const { windows, texts } = await readWindows(folder, spec.contextLength, { data: test, tokens });
