@@ -215,7 +215,8 @@ Row NormFfnOf(const NormFfn& part, const FfnNumbers& numbers, const Row& stream)
   const Row input = Coded(NormedWhere(part.norm, stream));
   const Row gate = numbers.gate.Times(input), up = numbers.up.Times(input);
   Row product(gate.size());
-  for (size_t j = 0; j < gate.size(); ++j) product[j] = Product(Activated(part.activation, gate[j]), ActivatedUp(part.activation, up[j]));
+  for (size_t j = 0; j < gate.size(); ++j)
+    product[j] = Product(Activated(part.activation, gate[j]), ActivatedUp(part.activation, up[j]));
   return NormedWhere(part.post_norm, numbers.down.Times(Coded(product)));
 }
 

@@ -71,7 +71,8 @@ std::vector<double> Predicted(const GatedFfn& ffn, const float* x) {
   };
   std::vector<double> products = project(ffn.predictor_gate, ffn.gate_inputs, ffn.gate_bias);
   const std::vector<double> up = project(ffn.predictor_up, ffn.up_inputs, ffn.up_bias);
-  for (size_t j = 0; j < ffn.neurons; ++j) products[j] = Activate(ffn.activation, products[j]) * ActivateUp(ffn.activation, up[j]);
+  for (size_t j = 0; j < ffn.neurons; ++j)
+    products[j] = Activate(ffn.activation, products[j]) * ActivateUp(ffn.activation, up[j]);
   return products;
 }
 

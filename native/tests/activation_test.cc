@@ -36,7 +36,8 @@ namespace {
 
 HWY_EXPORT(ActivateAll);
 
-constexpr Activation kAll[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu, Activation::kDrelu};
+constexpr Activation kAll[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu,
+                               Activation::kDrelu};
 
 std::vector<float> Arguments() {
   std::vector<float> x = {0, -0.0f, 1e-30f, 88, -88, 105, -105, 1e4f, -1e4f, 3e37f, -3e37f};

@@ -146,13 +146,20 @@ class Tightness {
   size_t loose_ = 0;
 };
 
-// `run(stream, y)` gives for all tokens at once what it gives for each alone.
+// `run(stream, y, parallel)` gives the rows that are wanted, and for each token alone what it gives for all at once.
 template <class Run>
-void ExpectSameAlone(const Tokens& tokens, size_t width, const float* y, Run run) {
+void ExpectRows(Made& made, const Tokens& tokens, const std::vector<reference::Row>& wanted, Run run) {
+  const size_t width = wanted[0].size();
+  tokens.Forget();
+  Misaligned& y = made.Nothing(tokens.count, width);
+  run(tokens.stream, y.data(), testing::OnThreads(3));
+  ASSERT_TRUE(y.Intact());
+  tokens.CheckSum();
+  for (size_t token = 0; token < tokens.count; ++token) ExpectRow(y.data() + token * width, wanted[token]);
   std::vector<float> alone(width);
   for (size_t token = 0; token < tokens.count; ++token) {
-    run(tokens.From(token, 1), alone.data());
-    for (size_t i = 0; i < width; ++i) ASSERT_EQ(alone[i], y[token * width + i]) << token << ", " << i;
+    run(tokens.From(token, 1), alone.data(), OnThisThread());
+    for (size_t i = 0; i < width; ++i) ASSERT_EQ(alone[i], y.data()[token * width + i]) << token << ", " << i;
   }
 }
 
@@ -176,15 +183,9 @@ TEST(NormProduct, IsThatOfPlainLoops) {
       }
       testing::ForEachTargetAndAvxVnni([&](const std::string& target) {
         SCOPED_TRACE(target);
-        tokens.Forget();
-        Misaligned& y = made.Nothing(count, rows);
         Scratch scratch;
-        RunNormProduct(part, tokens.stream, y.data(), scratch, testing::OnThreads(3));
-        ASSERT_TRUE(y.Intact());
-        tokens.CheckSum();
-        for (size_t token = 0; token < count; ++token) ExpectRow(y.data() + token * rows, wanted[token]);
-        ExpectSameAlone(tokens, rows, y.data(), [&](const Stream& stream, float* to) {
-          RunNormProduct(part, stream, to, scratch, OnThisThread());
+        ExpectRows(made, tokens, wanted, [&](const Stream& stream, float* to, const Parallel& parallel) {
+          RunNormProduct(part, stream, to, scratch, parallel);
         });
       });
     }
@@ -232,15 +233,9 @@ TEST(NormFfn, IsThatOfPlainLoops) {
       }
       testing::ForEachTarget([&](const std::string& target) {
         SCOPED_TRACE(target);
-        tokens.Forget();
-        Misaligned& y = made.Nothing(count, hidden);
         Scratch scratch;
-        RunNormFfn(part, tokens.stream, {}, y.data(), scratch, testing::OnThreads(3));
-        ASSERT_TRUE(y.Intact());
-        tokens.CheckSum();
-        for (size_t token = 0; token < count; ++token) ExpectRow(y.data() + token * hidden, wanted[token]);
-        ExpectSameAlone(tokens, hidden, y.data(), [&](const Stream& stream, float* to) {
-          RunNormFfn(part, stream, {}, to, scratch, OnThisThread());
+        ExpectRows(made, tokens, wanted, [&](const Stream& stream, float* to, const Parallel& parallel) {
+          RunNormFfn(part, stream, {}, to, scratch, parallel);
         });
       });
     }

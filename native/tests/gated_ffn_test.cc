@@ -44,7 +44,8 @@ std::string NameOf(const Choice& choice) {
   if (choice.cut == Cut::kDeviation) name.append("_").append(kTopKModeNames[static_cast<size_t>(choice.mode)]);
   return name;
 }
-constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu, Activation::kDrelu};
+constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh, Activation::kGelu, Activation::kRelu,
+                                       Activation::kDrelu};
 
 struct Options {
   size_t hidden = 24;
