@@ -45,10 +45,18 @@ const char* NameOf(const InstructionSet& set) {
   }
 }
 
+// Targets that the processor has and nobody disabled, the best first. When asked, Highway begins to dispatch by what the
+// processor has, disabled or not. So the last word here is what to dispatch by.
+std::vector<int64_t> EnabledTargets() {
+  const std::vector<int64_t> targets = hwy::SupportedAndGeneratedTargets();
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  return targets;
+}
+
 // The best first.
 std::vector<InstructionSet> SetsOfThisProcessor() {
   std::vector<InstructionSet> sets;
-  for (const int64_t target : hwy::SupportedAndGeneratedTargets()) {
+  for (const int64_t target : EnabledTargets()) {
     if (target == HWY_AVX2 && HasAvxVnni()) sets.push_back({target, true});
     sets.push_back({target, false});
   }
@@ -82,7 +90,7 @@ void ChooseInstructions(std::string_view name) {
 }
 
 const char* InstructionsInUse() {
-  const int64_t target = hwy::SupportedAndGeneratedTargets().front();
+  const int64_t target = EnabledTargets().front();
   return NameOf({target, target == HWY_AVX2 && uses_avx_vnni});
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "hwy/per_target.h"
 #include "hwy/targets.h"
 #include "kernels/decoder.h"
 #include "tests/testing.h"
@@ -15,10 +16,23 @@
 namespace lacuna {
 namespace {
 
+// The set that computes. InstructionsInUse says what was chosen.
+std::string NameOfDispatched() {
+  switch (const int64_t target = hwy::DispatchedTarget()) {
+    case HWY_NEON:
+      return "NEON_DOT";
+    case HWY_NEON_WITHOUT_AES:
+      return "NEON";
+    default:
+      return target == HWY_AVX2 && uses_avx_vnni ? "AVX2_VNNI" : hwy::TargetName(target);
+  }
+}
+
 TEST(Targets, TheBestThatThisProcessorHas) {
   const std::string best = InstructionsInUse();
   ChooseInstructions();
   EXPECT_EQ(InstructionsInUse(), best);
+  EXPECT_EQ(NameOfDispatched(), best);
 }
 
 TEST(Targets, TheSetOfAName) {
@@ -26,11 +40,12 @@ TEST(Targets, TheSetOfAName) {
   // A build under sanitizers has one set.
   const bool is_one = hwy::SupportedAndGeneratedTargets().size() == 1;
   const std::string least = is_one ? best : HWY_ARCH_X86 ? "SSE2" : "NEON";
-  ChooseInstructions(least);
-  EXPECT_EQ(InstructionsInUse(), least);
-  EXPECT_EQ(hwy::SupportedAndGeneratedTargets().size(), 1u);
-  ChooseInstructions(best);
-  EXPECT_EQ(InstructionsInUse(), best);
+  for (const std::string& name : {least, best}) {
+    ChooseInstructions(name);
+    EXPECT_EQ(InstructionsInUse(), name);
+    EXPECT_EQ(NameOfDispatched(), name);
+    EXPECT_EQ(hwy::SupportedAndGeneratedTargets().size(), 1u);
+  }
   ChooseInstructions();
 }
 
