@@ -1,7 +1,7 @@
 // Products of bytes: of codes (not negative) with coded inputs (-127 to 127), four to a lane, summed exactly.
 //
 // Each instruction set has its own way. AVX-512 has one instruction for four products. So has NEON where the processor has
-// dot products, and AVX2 where it has AVX-VNNI (targets.h). The others have one for products whose sums must fit 16 bits,
+// dot products, and AVX2 where it has VNNI (targets.h). The others have one for products whose sums must fit 16 bits,
 // which these do. A build with LACUNA_PORTABLE_BYTES leaves the products to Highway, to count what these ways are worth
 // (bench/instruction-sets.js).
 #if defined(LACUNA_KERNELS_BYTE_PRODUCTS_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -70,10 +70,15 @@ struct ByteProducts {
   }
 };
 
-// Highway has no target for processors with AVX-VNNI, so its functions may not use these instructions.
+// Highway has no target for processors with these instructions, so its functions may not use them.
+template <Vnni kEncoding>
 struct VnniProducts {
   static HWY_INLINE LaneSums OfBytes(ByteCodes codes, ByteInputs inputs, LaneSums start) {
-    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(start.raw) : "x"(codes.raw), "x"(inputs.raw));
+    if constexpr (kEncoding == Vnni::kVex) {
+      __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(start.raw) : "x"(codes.raw), "x"(inputs.raw));
+    } else {
+      __asm__("%{evex%} vpdpbusd %2, %1, %0" : "+x"(start.raw) : "x"(codes.raw), "x"(inputs.raw));
+    }
     return start;
   }
 
@@ -140,10 +145,8 @@ struct ByteProducts {
 template <class Multiply>
 HWY_INLINE void WithByteProducts(Multiply multiply) {
 #if LACUNA_BYTES_BY(HWY_TARGET == HWY_AVX2)
-  if (uses_avx_vnni) {
-    multiply(VnniProducts());
-    return;
-  }
+  if (vnni_in_use == Vnni::kVex) return multiply(VnniProducts<Vnni::kVex>());
+  if (vnni_in_use == Vnni::kEvex) return multiply(VnniProducts<Vnni::kEvex>());
 #endif
   multiply(ByteProducts());
 }

@@ -31,7 +31,7 @@ bool HasDotProducts() {
 
 struct InstructionSet {
   int64_t target;
-  bool avx_vnni;
+  Vnni vnni;
 };
 
 const char* NameOf(const InstructionSet& set) {
@@ -41,7 +41,7 @@ const char* NameOf(const InstructionSet& set) {
     case HWY_NEON_WITHOUT_AES:
       return "NEON";
     default:
-      return set.avx_vnni ? "AVX2_VNNI" : hwy::TargetName(set.target);
+      return set.vnni != Vnni::kNone ? "AVX2_VNNI" : hwy::TargetName(set.target);
   }
 }
 
@@ -57,22 +57,45 @@ std::vector<int64_t> EnabledTargets() {
 std::vector<InstructionSet> SetsOfThisProcessor() {
   std::vector<InstructionSet> sets;
   for (const int64_t target : EnabledTargets()) {
-    if (target == HWY_AVX2 && HasAvxVnni()) sets.push_back({target, true});
-    sets.push_back({target, false});
+    const Vnni vnni = target == HWY_AVX2 ? VnniOfThisProcessor() : Vnni::kNone;
+    if (vnni != Vnni::kNone) sets.push_back({target, vnni});
+    sets.push_back({target, Vnni::kNone});
   }
   return sets;
 }
 
+#if HWY_ARCH_X86
+struct Registers {
+  unsigned eax, ebx, ecx, edx;
+};
+
+Registers CpuId(unsigned leaf, unsigned subleaf) {
+  Registers to = {};
+  __get_cpuid_count(leaf, subleaf, &to.eax, &to.ebx, &to.ecx, &to.edx);
+  return to;
+}
+
+// Whether the system saves the registers of AVX-512 (Intel SDM, volume 1, 15.2). Encoded as AVX-512 has it, an instruction
+// needs that for vectors of any length.
+bool SavesAvx512() {
+  constexpr unsigned kHasXgetbv = 1 << 27, kAllOfThem = 0xe6;
+  if ((CpuId(1, 0).ecx & kHasXgetbv) == 0) return false;
+  unsigned saved = 0, upper = 0;
+  __asm__("xgetbv" : "=a"(saved), "=d"(upper) : "c"(0));
+  return (saved & kAllOfThem) == kAllOfThem;
+}
+#endif
+
 }  // namespace
 
-bool HasAvxVnni() {
+Vnni VnniOfThisProcessor() {
 #if HWY_ARCH_X86
-  constexpr unsigned kFeatures = 7, kMoreFeatures = 1, kAvxVnni = 1 << 4;
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid_count(kFeatures, kMoreFeatures, &eax, &ebx, &ecx, &edx) != 0 && (eax & kAvxVnni) != 0;
-#else
-  return false;
+  constexpr unsigned kFeatures = 7, kAvxVnni = 1 << 4, kAvx512Vl = 1u << 31, kAvx512Vnni = 1 << 11;
+  if ((CpuId(kFeatures, 1).eax & kAvxVnni) != 0) return Vnni::kVex;
+  const Registers has = CpuId(kFeatures, 0);
+  if ((has.ebx & kAvx512Vl) != 0 && (has.ecx & kAvx512Vnni) != 0 && SavesAvx512()) return Vnni::kEvex;
 #endif
+  return Vnni::kNone;
 }
 
 void ChooseInstructions(std::string_view name) {
@@ -85,13 +108,13 @@ void ChooseInstructions(std::string_view name) {
     for (const InstructionSet& set : sets) names += (names.empty() ? "" : ", ") + std::string(NameOf(set));
     throw std::invalid_argument("there are no instructions " + std::string(name) + " here, only " + names);
   }
-  uses_avx_vnni = wanted->avx_vnni;
+  vnni_in_use = wanted->vnni;
   if (!name.empty()) hwy::DisableTargets(~wanted->target);
 }
 
 const char* InstructionsInUse() {
   const int64_t target = EnabledTargets().front();
-  return NameOf({target, target == HWY_AVX2 && uses_avx_vnni});
+  return NameOf({target, target == HWY_AVX2 ? vnni_in_use : Vnni::kNone});
 }
 
 }  // namespace lacuna

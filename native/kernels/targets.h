@@ -2,6 +2,7 @@
 #ifndef LACUNA_KERNELS_TARGETS_H_
 #define LACUNA_KERNELS_TARGETS_H_
 
+#include <cstdint>
 #include <string_view>
 
 namespace lacuna {
@@ -15,11 +16,15 @@ void ChooseInstructions(std::string_view name = {});
 // (with dot products) or "NEON".
 const char* InstructionsInUse();
 
-// Whether the processor has AVX-VNNI. Whether the system saves the registers of AVX, Highway knows.
-bool HasAvxVnni();
+// The instruction for four products of bytes in vectors of 256 bits, which Highway's target AVX2 lacks. It has two
+// encodings. AVX-VNNI has the one of AVX. AVX-512 has the one of its own.
+enum class Vnni : uint8_t { kNone, kVex, kEvex };
 
-// Whether kernels of Highway's target AVX2 use AVX-VNNI. Highway has no target for it. ChooseInstructions sets this.
-inline bool uses_avx_vnni = false;
+// What this processor has, where its system saves the registers of AVX2.
+Vnni VnniOfThisProcessor();
+
+// What kernels of AVX2 use. ChooseInstructions sets this.
+inline Vnni vnni_in_use = Vnni::kNone;
 
 }  // namespace lacuna
 

@@ -87,7 +87,7 @@ constexpr Storage kStorages[] = {Storage::kInt8, Storage::kInt6, Storage::kInt5,
 constexpr size_t kLengths[] = {1, 2, 31, 32, 33, 64, 100, 128, 160, 255, 512, 513, 544, 1000, 1024, 1100};
 
 TEST(Blocks, DotProductsAreThoseOfTheQuantisedInput) {
-  testing::ForEachTargetAndAvxVnni([](const std::string& target) {
+  testing::ForEachTargetAndVnni([](const std::string& target) {
     for (Storage storage : kStorages) {
       for (size_t n : kLengths) {
         SCOPED_TRACE(target + ", " + std::to_string(n));

@@ -181,7 +181,7 @@ TEST(NormProduct, IsThatOfPlainLoops) {
         wanted.push_back(reference::NormProductOf(part, weight, tokens.At(token)));
         tightness.Add(wanted.back());
       }
-      testing::ForEachTargetAndAvxVnni([&](const std::string& target) {
+      testing::ForEachTargetAndVnni([&](const std::string& target) {
         SCOPED_TRACE(target);
         Scratch scratch;
         ExpectRows(made, tokens, wanted, [&](const Stream& stream, float* to, const Parallel& parallel) {

@@ -163,7 +163,7 @@ struct Result {
 
 template <class Check>
 void ForEachHead(Check check) {
-  testing::ForEachTargetAndAvxVnni([&](const std::string& target) {
+  testing::ForEachTargetAndVnni([&](const std::string& target) {
     uint32_t seed = 1;
     for (size_t size : kSizes) {
       for (CacheFormat format : kFormats) {

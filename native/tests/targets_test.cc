@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -24,7 +25,7 @@ std::string NameOfDispatched() {
     case HWY_NEON_WITHOUT_AES:
       return "NEON";
     default:
-      return target == HWY_AVX2 && uses_avx_vnni ? "AVX2_VNNI" : hwy::TargetName(target);
+      return target == HWY_AVX2 && vnni_in_use != Vnni::kNone ? "AVX2_VNNI" : hwy::TargetName(target);
   }
 }
 
@@ -51,25 +52,28 @@ TEST(Targets, TheSetOfAName) {
 
 #if HWY_ARCH_X86
 // Else its kernels would be tested in name alone.
-TEST(Targets, AvxVnniMultiplies) {
+TEST(Targets, VnniMultiplies) {
   const auto targets = hwy::SupportedAndGeneratedTargets();
   const bool has_avx2 = std::find(targets.begin(), targets.end(), HWY_AVX2) != targets.end();
-  bool was_used = false;
+  const Vnni has = VnniOfThisProcessor();
+  std::array<bool, 3> used = {};
   const std::vector<uint8_t> codes(kBlock);
   const uint16_t one = 0x3c00;
   const std::vector<float> x(kBlock, 1.0f);
   const NormProduct part = {Storage::kInt8, {x.data(), 1e-6f}, {{codes.data(), &one, nullptr}, 1, kBlock}};
-  testing::ForEachTargetAndAvxVnni([&](const std::string& target) {
-    was_used |= target == "AVX2_VNNI";
-    const size_t before = testing::AvxVnniSteps();
+  testing::ForEachTargetAndVnni([&](const std::string& target) {
+    used[static_cast<size_t>(vnni_in_use)] = true;
+    const size_t before = testing::VnniSteps();
     float y = 0;
     Scratch scratch;
     RunNormProduct(part, {1, x.data(), nullptr, nullptr}, &y, scratch, OnThisThread());
     EXPECT_NEAR(y, -128.0f * kBlock, 1e-2f) << target;
-    if (!HasAvxVnni()) EXPECT_EQ(testing::AvxVnniSteps() > before, target == "AVX2_VNNI") << target;
+    // Processors that say the first encoding may have both.
+    if (has != Vnni::kVex || vnni_in_use != Vnni::kEvex)
+      EXPECT_EQ(testing::VnniSteps() > before, vnni_in_use != Vnni::kNone && vnni_in_use != has) << target;
   });
   // Builds for one set may lack AVX2.
-  EXPECT_EQ(was_used, has_avx2);
+  for (const Vnni vnni : {Vnni::kVex, Vnni::kEvex}) EXPECT_EQ(used[static_cast<size_t>(vnni)], has_avx2);
 }
 #endif
 

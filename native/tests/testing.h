@@ -13,7 +13,7 @@
 #include "hwy/targets.h"
 #include "kernels/parallel.h"
 #include "kernels/targets.h"
-#include "tests/avx_vnni.h"
+#include "tests/vnni.h"
 #include "tests/random.h"
 
 namespace lacuna::testing {
@@ -22,24 +22,25 @@ constexpr double kEpsilon = std::numeric_limits<float>::epsilon();
 
 // Calls `check` once for every instruction set that is built and that this processor has.
 template <class Check>
-void ForEachTarget(Check check, bool stands_in_for_avx_vnni = false) {
-  const bool used_avx_vnni = uses_avx_vnni;
+void ForEachTarget(Check check, bool stands_in_for_vnni = false) {
+  const Vnni used = vnni_in_use;
   for (int64_t target : hwy::SupportedAndGeneratedTargets()) {
     hwy::SetSupportedTargetsForTest(target);
-    uses_avx_vnni = false;
-    check(std::string(hwy::TargetName(target)));
-    if (target != HWY_AVX2 || !(HasAvxVnni() || stands_in_for_avx_vnni)) continue;
-    uses_avx_vnni = true;
-    check(std::string("AVX2_VNNI"));
+    for (const Vnni vnni : {Vnni::kNone, Vnni::kVex, Vnni::kEvex}) {
+      const bool is_here = vnni == VnniOfThisProcessor() || stands_in_for_vnni;
+      if (vnni != Vnni::kNone && !(target == HWY_AVX2 && is_here)) continue;
+      vnni_in_use = vnni;
+      check(hwy::TargetName(target) + std::string(vnni == Vnni::kNone ? "" : vnni == Vnni::kVex ? " by VEX" : " by EVEX"));
+    }
   }
   hwy::SetSupportedTargetsForTest(0);
-  uses_avx_vnni = used_avx_vnni;
+  vnni_in_use = used;
 }
 
-// The same, and for AVX-VNNI in any case, where each of its instructions may take microseconds: for products by themselves.
+// The same, and for VNNI in any case, where each of its instructions may take microseconds: for products by themselves.
 template <class Check>
-void ForEachTargetAndAvxVnni(Check check) {
-  ForEachTarget(check, StandInForAvxVnni());
+void ForEachTargetAndVnni(Check check) {
+  ForEachTarget(check, StandInForVnni());
 }
 
 // One thread for every task: the least ordered way to run them.

@@ -1,4 +1,4 @@
-#include "tests/avx_vnni.h"
+#include "tests/vnni.h"
 
 #if defined(__linux__) && defined(__x86_64__)
 
@@ -45,19 +45,29 @@ class InterruptedRegisters {
   uint8_t* area_;
 };
 
-// VEX.256.66.0F38.W0 50 /r: vpdpbusd ymm (reg), ymm (vvvv), ymm (rm). The prefix has the registers' upper bits inverted.
+// Bytes of VEX.256.66.0F38.W0 50 /r or of EVEX.256.66.0F38.W0 50 /r, vpdpbusd ymm (reg), ymm (vvvv), ymm (rm), between the
+// first 16 registers. 0 if `code` is something else.
+size_t LengthOf(const uint8_t* code) {
+  const bool is_vex = code[0] == 0xc4 && (code[1] & 0x1f) == 0x02;
+  const bool is_evex = code[0] == 0x62 && (code[1] & 0x5f) == 0x52 && code[3] == 0x28;
+  const size_t length = is_vex ? 5 : 6;
+  const uint8_t* operation = code + length - 2;
+  return (is_vex || is_evex) && (code[2] & 0x87) == 0x05 && operation[0] == 0x50 && operation[1] >> 6 == 3 ? length : 0;
+}
+
 void OnIllegalInstruction(int signal, siginfo_t*, void* context) {
   mcontext_t& machine = static_cast<ucontext_t*>(context)->uc_mcontext;
   const auto* code = reinterpret_cast<const uint8_t*>(machine.gregs[REG_RIP]);
-  const bool is_known =
-      code[0] == 0xc4 && (code[1] & 0x1f) == 0x02 && (code[2] & 0x87) == 0x05 && code[3] == 0x50 && code[4] >> 6 == 3;
-  if (!is_known) {
+  const size_t length = LengthOf(code);
+  if (length == 0) {
     // The same instruction again, and this time it ends the process.
     ::signal(signal, SIG_DFL);
     return;
   }
+  // Both prefixes have the registers' upper bits in the same places, inverted.
   const auto upper = [&](uint8_t bit) { return (code[1] & bit) == 0 ? 8 : 0; };
-  const size_t to = (code[4] >> 3 & 7) + upper(0x80), by = (code[4] & 7) + upper(0x20), from = ~code[2] >> 3 & 15;
+  const uint8_t registers_of = code[length - 1];
+  const size_t to = (registers_of >> 3 & 7) + upper(0x80), by = (registers_of & 7) + upper(0x20), from = ~code[2] >> 3 & 15;
   int32_t sums[kBytes / 4];
   uint8_t codes[kBytes];
   int8_t inputs[kBytes];
@@ -67,20 +77,20 @@ void OnIllegalInstruction(int signal, siginfo_t*, void* context) {
   registers.Read(by, inputs);
   for (size_t i = 0; i < kBytes; ++i) sums[i / 4] += codes[i] * inputs[i];
   registers.Write(to, sums);
-  machine.gregs[REG_RIP] += 5;
+  machine.gregs[REG_RIP] += static_cast<greg_t>(length);
   ++steps;
 }
 
 }  // namespace
 
-bool StandInForAvxVnni() {
+bool StandInForVnni() {
   struct sigaction action = {};
   action.sa_sigaction = OnIllegalInstruction;
   action.sa_flags = SA_SIGINFO;
   return sigaction(SIGILL, &action, nullptr) == 0;
 }
 
-size_t AvxVnniSteps() { return steps; }
+size_t VnniSteps() { return steps; }
 
 }  // namespace lacuna::testing
 
@@ -88,8 +98,8 @@ size_t AvxVnniSteps() { return steps; }
 
 namespace lacuna::testing {
 
-bool StandInForAvxVnni() { return false; }
-size_t AvxVnniSteps() { return 0; }
+bool StandInForVnni() { return false; }
+size_t VnniSteps() { return 0; }
 
 }  // namespace lacuna::testing
 
