@@ -116,6 +116,14 @@ export const blockPlanSchema = z
     message: 'a block that is replaced is not skipped beside it, nor chooses neurons',
   });
 
+/**
+ * Whether every token has something else in the block's place, so that the model does not have the block's weights. Such
+ * a block cannot run in a dense prefill, nor to measure what rounding alone costs.
+ */
+export function isReplaced({ repair }: Pick<BlockPlan, 'repair'>): boolean {
+  return repair !== undefined && repair.gate === undefined;
+}
+
 export const prefillSchema = z.enum(['sparse', 'dense']);
 
 const planOfThisVersion = z.strictObject({

@@ -8,6 +8,7 @@ import { checkArgument } from '../core/options.ts';
 import {
   type AimedPlan,
   type Host,
+  isReplaced,
   layerOfBlock,
   PLAN_FORMAT,
   PLAN_VERSION,
@@ -175,7 +176,7 @@ export async function makePlan(
 
 /** Throws `usage` for a dense prefill of blocks whose weights the model does not have. */
 function checkPrefill(prefill: Plan['prefill'], blocks: Plan['blocks']): void {
-  const gone = blocks.find(({ repair }) => repair !== undefined && repair.gate === undefined);
+  const gone = blocks.find(isReplaced);
   if (prefill === 'sparse' || gone === undefined) return;
   throw new LacunaError('usage', `${gone.block} is replaced for every token, so its prefill cannot be dense`, {
     hint: 'Leave out --prefill dense, or let a gate decide: leave out --no-gate.',

@@ -66,9 +66,9 @@ export function chosenTerms(
   return { block: 1, choose: 1, ...gathered, scan: whole * matrix + predictor, row: density * byRow * matrix };
 }
 
-/** Kernels read chosen rows whatever the share; ONNX Runtime gathers few of floats, and else multiplies by all. */
+/** Kernels read chosen rows whatever the share; bodies gather few of floats, of up and down alone, and else multiply by all. */
 function readsRows({ kind, precision }: Stored, density: number, { rows, isProduct }: MeasureContract): boolean {
-  return kind === 'native' || (!hasBlocks(precision) && isProduct && rows.length > 1 && density < GATHER_SHARE);
+  return kind === 'native' || (!hasBlocks(precision) && isProduct && rows[0] === 'up' && density < GATHER_SHARE);
 }
 
 /** A block that takes `run` for the tokens that do not skip it. */

@@ -1,6 +1,6 @@
 /** A sparse graph with its thresholds moved out of the way: what it computes with the same weights and nothing left out. */
 import { type Graph, LACUNA_DOMAIN, type Node } from '../core/graph.ts';
-import { actionsOf, type BlockPlan, type Plan } from '../core/plan.ts';
+import { actionsOf, type BlockPlan, isReplaced, type Plan } from '../core/plan.ts';
 import { float32Tensor } from '../core/tensor.ts';
 import { choosesNeurons, inputOf, operatorOf } from '../ops/index.ts';
 import { REPAIR_THRESHOLD } from './repair.ts';
@@ -9,7 +9,7 @@ import { REPAIR_THRESHOLD } from './repair.ts';
 const BY_THRESHOLD: readonly string[] = ['choice', 'skip', 'repair'];
 
 function isByThreshold(block: BlockPlan): boolean {
-  if (block.repair !== undefined && block.repair.gate === undefined) return false;
+  if (isReplaced(block)) return false;
   return actionsOf(block).every((action) => BY_THRESHOLD.includes(action));
 }
 
