@@ -201,7 +201,7 @@ struct BlockProducts {
   template <size_t kRows, size_t kTokens, class Zeros, class Ahead>
   static HWY_INLINE void Tile(const Row* rows, size_t blocks, const CodedInput* xs, const Zeros& zeros, Ahead&& ahead,
                               float* HWY_RESTRICT out, size_t stride) {
-    WithByteProducts([&]<class Bytes>(Bytes) HWY_ATTR {
+    WithByteProducts([&]<class Bytes>(Bytes) HWY_ATTR __attribute__((always_inline)) {
       TileBy<Bytes, kRows, kTokens>(rows, blocks, xs, zeros, ahead, out, stride);
     });
   }

@@ -160,7 +160,7 @@ class Sketch {
   template <size_t kQueries>
   HWY_INLINE void PredictTile(const uint8_t* HWY_RESTRICT codes, const float* HWY_RESTRICT scales, const CodedQuery* queries,
                               float* HWY_RESTRICT scores, size_t stride) const {
-    WithByteProducts([&]<class Bytes>(Bytes) HWY_ATTR {
+    WithByteProducts([&]<class Bytes>(Bytes) HWY_ATTR __attribute__((always_inline)) {
       for (size_t lane = 0; lane < kSketchTile; lane += kLanes)
         PredictLanes<Bytes, kQueries>(codes + lane * kWord, scales + lane, queries, scores + lane, stride);
     });
