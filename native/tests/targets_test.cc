@@ -69,8 +69,9 @@ TEST(Targets, VnniMultiplies) {
     RunNormProduct(part, {1, x.data(), nullptr, nullptr}, &y, scratch, OnThisThread());
     EXPECT_NEAR(y, -128.0f * kBlock, 1e-2f) << target;
     // Processors that say the first encoding may have both.
-    if (has != Vnni::kVex || vnni_in_use != Vnni::kEvex)
+    if (has != Vnni::kVex || vnni_in_use != Vnni::kEvex) {
       EXPECT_EQ(testing::VnniSteps() > before, vnni_in_use != Vnni::kNone && vnni_in_use != has) << target;
+    }
   });
   // Builds for one set may lack AVX2.
   for (const Vnni vnni : {Vnni::kVex, Vnni::kEvex}) EXPECT_EQ(used[static_cast<size_t>(vnni)], has_avx2);
