@@ -34,6 +34,9 @@ struct InstructionSet {
   Vnni vnni;
 };
 
+// The last one chosen. Whoever asks for it must not ask Highway: other threads may be computing (EnabledTargets).
+InstructionSet in_use = {};
+
 const char* NameOf(const InstructionSet& set) {
   switch (set.target) {
     case HWY_NEON:
@@ -108,13 +111,14 @@ void ChooseInstructions(std::string_view name) {
     for (const InstructionSet& set : sets) names += (names.empty() ? "" : ", ") + std::string(NameOf(set));
     throw std::invalid_argument("there are no instructions " + std::string(name) + " here, only " + names);
   }
+  in_use = *wanted;
   vnni_in_use = wanted->vnni;
   if (!name.empty()) hwy::DisableTargets(~wanted->target);
 }
 
 const char* InstructionsInUse() {
-  const int64_t target = EnabledTargets().front();
-  return NameOf({target, target == HWY_AVX2 ? vnni_in_use : Vnni::kNone});
+  if (in_use.target == 0) ChooseInstructions();
+  return NameOf(in_use);
 }
 
 }  // namespace lacuna

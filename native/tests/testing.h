@@ -13,8 +13,8 @@
 #include "hwy/targets.h"
 #include "kernels/parallel.h"
 #include "kernels/targets.h"
-#include "tests/vnni.h"
 #include "tests/random.h"
+#include "tests/vnni.h"
 
 namespace lacuna::testing {
 

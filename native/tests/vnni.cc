@@ -66,8 +66,8 @@ void OnIllegalInstruction(int signal, siginfo_t*, void* context) {
   }
   // Both prefixes have the registers' upper bits in the same places, inverted.
   const auto upper = [&](uint8_t bit) { return (code[1] & bit) == 0 ? 8 : 0; };
-  const uint8_t registers_of = code[length - 1];
-  const size_t to = (registers_of >> 3 & 7) + upper(0x80), by = (registers_of & 7) + upper(0x20), from = ~code[2] >> 3 & 15;
+  const uint8_t mod_rm = code[length - 1];
+  const size_t to = (mod_rm >> 3 & 7) + upper(0x80), by = (mod_rm & 7) + upper(0x20), from = ~code[2] >> 3 & 15;
   int32_t sums[kBytes / 4];
   uint8_t codes[kBytes];
   int8_t inputs[kBytes];
