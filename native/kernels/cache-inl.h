@@ -170,7 +170,7 @@ class HeadCache {
   template <CacheFormat kFormat>
   HWY_INLINE void Fetch(size_t position) const {
     FetchBytes(EntriesAt<kFormat>(position), head_size_ * EntryBytes(kFormat));
-    if constexpr (kFormat == CacheFormat::kInt8) hwy::Prefetch(ScalesAt(position));
+    if constexpr (kFormat == CacheFormat::kInt8) FetchLine(ScalesAt(position));
   }
 
  private:

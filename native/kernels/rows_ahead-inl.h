@@ -12,7 +12,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -21,9 +20,13 @@ namespace HWY_NAMESPACE {
 
 constexpr size_t kLine = 64;
 
+// Prefetches the line of this byte into the second cache. The first can wait for few lines at a time (24 on Zen 4). Once it
+// waits for that many, one more prefetch stops the products behind it.
+HWY_INLINE void FetchLine(const void* from) { __builtin_prefetch(from, 0, 2); }
+
 // Prefetches bytes in their order.
 HWY_INLINE void FetchBytes(const void* from, size_t bytes) {
-  for (size_t at = 0; at < bytes; at += kLine) hwy::Prefetch(static_cast<const uint8_t*>(from) + at);
+  for (size_t at = 0; at < bytes; at += kLine) FetchLine(static_cast<const uint8_t*>(from) + at);
 }
 
 // The same part of some rows: all codes, or all scales, or both if they lie together.
@@ -43,12 +46,12 @@ class PartAhead {
   bool IsDone() const { return at_ >= bytes_; }
 
   HWY_INLINE void AskForPages() const {
-    for (size_t r = 0; r < count_; ++r) hwy::Prefetch(rows_[r]);
+    for (size_t r = 0; r < count_; ++r) FetchLine(rows_[r]);
   }
 
   // One more line of each.
   HWY_INLINE void AskForLine() {
-    for (size_t r = 0; r < count_; ++r) hwy::Prefetch(lie_together_ ? rows_[0] + count_ * at_ + r * kLine : rows_[r] + at_);
+    for (size_t r = 0; r < count_; ++r) FetchLine(lie_together_ ? rows_[0] + count_ * at_ + r * kLine : rows_[r] + at_);
     at_ += kLine;
   }
 
